@@ -11,7 +11,7 @@ import torch
 from sklearn_featalign._coordinates import coordinates
 
 # An affinity may be wrong by this much before distances are taken directly.
-_AFFINITY_ATOL = 1e-7
+_AFFINITY_ATOL = 5e-7
 
 # Squared distances are kept between two passes if there are no more than these.
 _KEPT_DISTANCES = 2**25
@@ -45,7 +45,7 @@ def distance_resolution(Y):
     For a row farther out the error grows as its distances do, and the affinities
     that belong to those vanish.
     """
-    return 8 * torch.finfo(Y.dtype).eps * float(Y.square().sum(1).max())
+    return 32 * torch.finfo(Y.dtype).eps * float(Y.square().sum(1).max())
 
 
 def rbf_affinity(D, rate):
@@ -99,6 +99,12 @@ class Pairs:
         """Return the share of pairs without a distance, as far as it is resolved."""
         return self.mean(lambda D: (D <= self.resolution).sum())
 
+    def solve_rate(self, c):
+        """Return the rate with mean affinity c, infinity if zero distances exceed c."""
+        if self.zero_share() >= c:
+            return math.inf
+        return solve_rate(self.affinity_moments, c)
+
 
 def fit_rate(map_rows, n_samples, frame, landmarks, c, gamma="auto"):
     r"""Fit the rate of the affinities between rows and landmarks.
@@ -129,20 +135,14 @@ def fit_rate(map_rows, n_samples, frame, landmarks, c, gamma="auto"):
     unit = 2 * frame["total_variance"]
     for direct in (False, True):
         pairs = Pairs(map_rows, n_samples, frame, landmarks, direct)
-        floor = pairs.zero_share()
-        if gamma != "auto":
-            rate = 1 / (gamma * unit)
-        elif floor < c:
-            rate = solve_rate(pairs.affinity_moments, c)
-        else:
-            rate = math.inf
+        rate = pairs.solve_rate(c) if gamma == "auto" else 1 / (gamma * unit)
         if rate * pairs.resolution <= _AFFINITY_ATOL:
             break
     if rate == math.inf:
         raise ValueError(
-            f"c={c} must lie strictly between {floor:.6g} and 1: that share of the "
-            "distances between rows and landmarks is zero (of each landmark to "
-            "itself and to its duplicates), whatever the bandwidth."
+            f"c={c} must lie strictly between {pairs.zero_share():.6g} and 1: that "
+            "share of the distances between rows and landmarks is zero (of each "
+            "landmark to itself and to its duplicates), whatever the bandwidth."
         )
     return {
         "rate": rate,

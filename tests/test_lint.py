@@ -1,0 +1,16 @@
+"""The rules of the house that ruff knows."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.mark.parametrize("command", [["check"], ["format", "--check"]])
+def test_ruff(command):
+    ruff = [sys.executable, "-m", "ruff", *command, "."]
+    result = subprocess.run(ruff, cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout + result.stderr

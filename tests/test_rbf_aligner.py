@@ -1,0 +1,327 @@
+import pickle
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+import skops.io
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.datasets import load_digits
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics.pairwise import rbf_kernel
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import KernelCenterer, StandardScaler, normalize
+
+from sklearn_featalign import RBFAutoScaleAligner
+
+
+def blobs(seed=0, n_samples=120, n_features=4):
+    rng = np.random.default_rng(seed)
+    centers = rng.normal(scale=4, size=(3, n_features))
+    return centers[rng.integers(3, size=n_samples)] + rng.normal(
+        size=(n_samples, n_features)
+    )
+
+
+def exact_affinity(X, landmarks, gamma, train):
+    """The document's definition, in extended precision."""
+    unit = np.longdouble(np.abs(train).max())
+    X, landmarks, train = (
+        np.asarray(Z, np.longdouble) / unit for Z in (X, landmarks, train)
+    )
+    sigma = 2 * gamma * train.var(0, ddof=1).sum()
+    D = np.stack([((X - row) ** 2).sum(1) for row in landmarks], axis=1)
+    return np.exp(-D / sigma)
+
+
+@pytest.mark.parametrize("n_landmarks", [1, 5, 120, None])
+@pytest.mark.parametrize("c", [0.05, 0.1, 0.3, 0.5])
+@pytest.mark.parametrize("whiten", [None, "pca"])
+def test_mean_affinity_is_c(c, n_landmarks, whiten):
+    X = blobs()
+    aligner = RBFAutoScaleAligner(
+        c=c, n_landmarks=n_landmarks, whiten=whiten, random_state=0
+    )
+    A = aligner.fit_transform(X)
+    assert A.shape == (120, n_landmarks or 120)
+    assert abs(A.mean() - c) <= 1e-6 * c
+    assert aligner.mean_affinity_ == pytest.approx(A.mean(), rel=1e-12)
+    A_32 = aligner.fit_transform(X.astype(np.float32))
+    assert A_32.dtype == np.float32
+    assert abs(A_32.mean(dtype=float) - c) <= 1e-6 * c
+
+
+@pytest.mark.parametrize("gamma", ["auto", 0.03, 1.0])
+def test_affinities_are_those_of_rbf_kernel(gamma):
+    X, X_new = blobs(0), blobs(1)
+    aligner = RBFAutoScaleAligner(gamma=gamma, n_landmarks=20, random_state=0).fit(X)
+    if gamma != "auto":
+        assert aligner.gamma_ == pytest.approx(gamma, rel=1e-14)
+    sigma = 2 * aligner.gamma_ * X.var(axis=0, ddof=1).sum()
+    np.testing.assert_array_equal(aligner.landmarks_, X[aligner.landmark_indices_])
+    expected = rbf_kernel(X_new, aligner.landmarks_, gamma=1 / sigma)
+    np.testing.assert_allclose(aligner.transform(X_new), expected, atol=1e-13)
+    mean = rbf_kernel(X, aligner.landmarks_, gamma=1 / sigma).mean()
+    assert aligner.mean_affinity_ == pytest.approx(mean, rel=1e-12)
+
+
+def test_ridge_agrees_with_its_definition():
+    X, X_new = blobs(0), blobs(1)
+    plain = RBFAutoScaleAligner(n_landmarks=20, random_state=0).fit(X)
+    K, A = plain.transform(plain.landmarks_), plain.transform(X_new)
+    centerer = KernelCenterer().fit(K)
+    K_centred, A_centred = centerer.transform(K), centerer.transform(A)
+    penalty = 0.5 * np.trace(K_centred) / 20 * np.eye(20)
+    expected = normalize(np.linalg.solve(K_centred + penalty, A_centred.T).T)
+    ridge = RBFAutoScaleAligner(
+        n_landmarks=20, normalize="ridge", ridge=0.5, random_state=0
+    ).fit(X)
+    np.testing.assert_allclose(ridge.transform(X_new), expected, atol=1e-11)
+    assert ridge.gamma_ == plain.gamma_ and ridge.mean_affinity_ == pytest.approx(0.3)
+
+
+@pytest.mark.parametrize("normalization", [None, "ridge"])
+def test_far_rows_stay_finite(normalization):
+    aligner = RBFAutoScaleAligner(
+        n_landmarks=20, normalize=normalization, random_state=0
+    ).fit(blobs() * 1e-7)
+    far = np.vstack([np.full(4, 1e150), np.full(4, -1.7e308)])
+    out = aligner.transform(far)
+    assert np.isfinite(out).all()
+    if normalization is None:
+        assert (out == 0).all()
+
+
+AFFINITY_CASES = {
+    "offset 1e4, float32": (np.float32, lambda X: X + 1e4),
+    "offset 1e4, float64": (np.float64, lambda X: X + 1e4),
+    "clusters at +-1e4, float32": (np.float32, lambda X: X + 1e4 * sides(X)),
+    "clusters at +-1e4, float64": (np.float64, lambda X: X + 1e4 * sides(X)),
+    "clusters at +-1e8, float64": (np.float64, lambda X: X + 1e8 * sides(X)),
+    "1e30, float32": (np.float32, lambda X: X * 1e30),
+    "1e-30, float32": (np.float32, lambda X: X * 1e-30),
+    "1e200, float64": (np.float64, lambda X: X * 1e200),
+    "1e-200, float64": (np.float64, lambda X: X * 1e-200),
+    "one column at 1e200": (np.float64, lambda X: X * np.r_[1e200, np.ones(49)]),
+}
+
+
+def sides(X):
+    return np.where(np.arange(len(X)) % 2, 1.0, -1.0)[:, None]
+
+
+@pytest.mark.parametrize("case", AFFINITY_CASES)
+def test_affinities_are_exact_at_every_offset_and_scale(case):
+    dtype, change = AFFINITY_CASES[case]
+    rng = np.random.default_rng(0)
+    X, X_new = (change(X).astype(dtype) for X in rng.normal(size=(2, 200, 50)))
+    aligner = RBFAutoScaleAligner(n_landmarks=40, random_state=0)
+    for rows, A in ((X, aligner.fit_transform(X)), (X_new, aligner.transform(X_new))):
+        expected = exact_affinity(rows, aligner.landmarks_, aligner.gamma_, X)
+        assert np.abs(A - expected).max() <= 1e-6
+    assert abs(aligner.mean_affinity_ - 0.3) <= 1e-6 * 0.3
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    seed=st.integers(0, 1000),
+    log_scale=st.floats(-8, 8),
+    shift=st.floats(-100, 100),
+    normalization=st.sampled_from([None, "ridge"]),
+)
+def test_shift_rotation_and_scale_do_not_matter(seed, log_scale, shift, normalization):
+    X, X_new = blobs(seed), blobs(seed + 1)
+    rotation = np.linalg.qr(np.random.default_rng(seed).normal(size=(4, 4)))[0]
+    aligner = RBFAutoScaleAligner(
+        n_landmarks=20, normalize=normalization, random_state=0
+    )
+
+    def moved(X):
+        return 10**log_scale * (X @ rotation + shift)
+
+    expected = aligner.fit(X).transform(X_new)
+    out = aligner.fit(moved(X)).transform(moved(X_new))
+    np.testing.assert_allclose(out, expected, atol=1e-8)
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 1000), log_ratio=st.floats(-3, 3))
+def test_whitening_makes_any_affine_map_not_matter(seed, log_ratio):
+    X, X_new = blobs(seed), blobs(seed + 1)
+    rng = np.random.default_rng(seed)
+    mixing = np.linalg.qr(rng.normal(size=(4, 4)))[0]
+    mixing[:, 0] *= 10**log_ratio
+    mixing = mixing @ np.linalg.qr(rng.normal(size=(4, 4)))[0]
+    aligner = RBFAutoScaleAligner(n_landmarks=20, whiten="pca", random_state=0)
+    expected = aligner.fit(X).transform(X_new)
+    out = aligner.fit(X @ mixing + 5).transform(X_new @ mixing + 5)
+    np.testing.assert_allclose(out, expected, atol=1e-7)
+
+
+def test_row_order_of_all_landmarks_is_the_column_order():
+    X, X_new = blobs(0), blobs(1)
+    order = np.random.default_rng(0).permutation(len(X))
+    aligner = RBFAutoScaleAligner(n_landmarks=None)
+    expected = aligner.fit(X).transform(X_new)[:, order]
+    np.testing.assert_allclose(aligner.fit(X[order]).transform(X_new), expected)
+
+
+@pytest.mark.parametrize("params", [{}, {"normalize": "ridge"}, {"whiten": "pca"}])
+def test_batch_size_does_not_matter(params):
+    X = blobs()
+    aligner = RBFAutoScaleAligner(n_landmarks=20, random_state=0, **params)
+    whole = aligner.fit_transform(X)
+    for batch_size in (1, 7, 1000):
+        aligner.set_params(batch_size=batch_size)
+        np.testing.assert_allclose(aligner.fit_transform(X), whole, atol=1e-9)
+
+
+def test_distances_that_are_not_kept_give_the_same_bandwidth(monkeypatch):
+    X = blobs()
+    kept = RBFAutoScaleAligner(n_landmarks=20, random_state=0).fit(X)
+    monkeypatch.setattr("sklearn_featalign._affinity._KEPT_DISTANCES", 0)
+    recomputed = RBFAutoScaleAligner(n_landmarks=20, random_state=0).fit(X)
+    assert recomputed.gamma_ == pytest.approx(kept.gamma_, rel=1e-12)
+
+
+def test_refits_are_bit_equal_and_leave_global_state_alone():
+    X = blobs()
+    before = torch.get_rng_state(), np.random.get_state()[1].copy()
+    make = RBFAutoScaleAligner(n_landmarks=20, landmarks="kmeans++", random_state=0)
+    first, second = make.fit_transform(X), make.fit_transform(X)
+    np.testing.assert_array_equal(first, second)
+    assert torch.equal(before[0], torch.get_rng_state())
+    np.testing.assert_array_equal(before[1], np.random.get_state()[1])
+
+
+def test_a_failed_refit_leaves_the_old_fit_usable():
+    X = pd.DataFrame(blobs(), columns=list("abcd"))
+    aligner = RBFAutoScaleAligner(n_landmarks=20, random_state=0).fit(X)
+    before = aligner.transform(X)
+    with pytest.raises(ValueError, match="no spread"):
+        aligner.fit(np.ones((10, 2)))
+    with pytest.raises(ValueError, match="must lie strictly between"):
+        aligner.set_params(c=1e-4).fit(blobs()[:, :3])
+    np.testing.assert_array_equal(aligner.transform(X), before)
+    assert list(aligner.feature_names_in_) == list("abcd")
+
+
+def test_the_floor_of_c_is_named():
+    X = np.repeat(blobs(n_samples=10), 2, axis=0)
+    aligner = RBFAutoScaleAligner(c=0.1, n_landmarks=None)
+    with pytest.raises(ValueError, match=r"c=0.1 must lie strictly between 0.1 and 1"):
+        aligner.fit(X)
+    A = aligner.set_params(c=0.1001).fit_transform(X)
+    assert abs(A.mean() - 0.1001) <= 1e-6 * 0.1001
+
+
+@pytest.mark.parametrize("params", [{}, {"normalize": "ridge"}, {"whiten": "pca"}])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_tensors_give_tensors_of_the_same_values(dtype, params):
+    X = torch.from_numpy(blobs()).to(dtype)
+    aligner = RBFAutoScaleAligner(n_landmarks=20, random_state=0, **params)
+    out = aligner.fit(X.clone().requires_grad_()).transform(X)
+    assert isinstance(out, torch.Tensor) and out.dtype == dtype
+    assert not out.requires_grad and out.device == X.device
+    expected = aligner.fit(X.numpy()).transform(X.numpy())
+    np.testing.assert_array_equal(out.numpy(), expected)
+    assert isinstance(aligner.landmarks_, np.ndarray)
+
+
+def test_tensors_are_computed_without_a_way_through_numpy(monkeypatch):
+    X = torch.from_numpy(blobs())
+    taken = []
+    to_array = torch.Tensor.__array__
+
+    def spy(self, *args, **kwargs):
+        taken.append(self.shape)
+        return to_array(self, *args, **kwargs)
+
+    monkeypatch.setattr(torch.Tensor, "__array__", spy)
+    RBFAutoScaleAligner(n_landmarks=20, random_state=0).fit(X).transform(X)
+    assert taken == []
+
+
+def test_half_tensors_are_computed_in_float32():
+    X = torch.from_numpy(blobs()).bfloat16()
+    out = RBFAutoScaleAligner(n_landmarks=20, random_state=0).fit_transform(X)
+    assert out.dtype == torch.float32
+
+
+def test_default_dtype_and_device_of_torch_do_not_matter():
+    X = blobs()
+    aligner = RBFAutoScaleAligner(n_landmarks=20, normalize="ridge", random_state=0)
+    expected = aligner.fit_transform(X)
+    with torch.device("meta"):
+        np.testing.assert_array_equal(aligner.fit_transform(X), expected)
+
+
+ARRAY_API_PIPELINE = """
+import torch
+from sklearn import config_context
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn_featalign import RBFAutoScaleAligner
+X = torch.randn(90, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+y = (X[:, 0] > 0).long()
+pipe = make_pipeline(RBFAutoScaleAligner(n_landmarks=20), LogisticRegression(C=100))
+with config_context(array_api_dispatch=True):
+    predicted = pipe.fit(X, y).predict(X)
+assert isinstance(predicted, torch.Tensor), type(predicted)
+assert (predicted == y).double().mean() > 0.9
+"""
+
+
+def test_a_pipeline_of_tensors_with_array_api_dispatch():
+    # The variable has to be set before scipy is imported.
+    result = subprocess.run(
+        [sys.executable, "-c", ARRAY_API_PIPELINE],
+        env={"SCIPY_ARRAY_API": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr
+
+
+def test_skops_trusts_the_class_alone():
+    X = blobs()
+    aligner = RBFAutoScaleAligner(n_landmarks=20, normalize="ridge").fit(X)
+    dumped = skops.io.dumps(aligner)
+    (trusted,) = skops.io.get_untrusted_types(data=dumped)
+    assert trusted.endswith(".RBFAutoScaleAligner")
+    loaded = skops.io.loads(dumped, trusted=[trusted])
+    np.testing.assert_array_equal(loaded.transform(X), aligner.transform(X))
+
+
+def test_a_pickle_is_small():
+    X = np.random.default_rng(0).normal(size=(500, 10)).astype(np.float32)
+    aligner = RBFAutoScaleAligner(n_landmarks=100, random_state=0).fit(X)
+    assert len(pickle.dumps(aligner)) < aligner.landmarks_.nbytes + 4000
+
+
+def test_story_drop_in_preprocessing():
+    X, y = load_digits(return_X_y=True)
+    pipeline = make_pipeline(
+        StandardScaler(),
+        RBFAutoScaleAligner(c=0.3, normalize="ridge"),
+        LogisticRegression(),
+    ).fit(X, y)
+    assert pipeline.score(X, y) > 0.95
+
+
+# Plain affinities are correlated; LogisticRegression wants more than 100 iterations.
+@pytest.mark.filterwarnings("ignore:lbfgs failed to converge")
+def test_story_grid_search_over_c_and_gamma():
+    X, y = load_digits(return_X_y=True)
+    X, y = X[:600], y[:600]
+    aligner = RBFAutoScaleAligner(n_landmarks=200, random_state=0)
+    search = GridSearchCV(
+        Pipeline([("align", aligner), ("clf", LogisticRegression())]),
+        [{"align__c": [0.05, 0.1, 0.3]}, {"align__gamma": [0.01, 0.1, 1.0]}],
+    ).fit(X, y)
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+    assert search.best_score_ > 0.9
