@@ -13,6 +13,9 @@ from sklearn_featalign._coordinates import coordinates
 # An affinity may be wrong by this much before distances are taken directly.
 _AFFINITY_ATOL = 5e-7
 
+# Affinities among equal landmarks are this close to one.
+_SPREAD_ATOL = 1e-13
+
 # Squared distances are kept between two passes if there are no more than these.
 _KEPT_DISTANCES = 2**25
 
@@ -53,57 +56,50 @@ def rbf_affinity(D, rate):
     return D.mul_(-rate).exp_()
 
 
-class Pairs:
-    """Squared distances between all rows and the landmarks, block by block.
+def pair_mean(map_rows, n_samples, distances, n_landmarks):
+    """Return a function that averages over all pairs of a row and a landmark.
 
     Parameters
     ----------
     map_rows : callable
         See `_coordinates`.
     n_samples : int
-    frame : dict
-    landmarks : tensor of shape (n_landmarks, n_features)
-        In coordinates of the frame.
-    direct : bool
-        See `squared_distances`.
+    distances : callable
+        Maps a batch of rows to its block of squared distances.
+    n_landmarks : int
+
+    Returns
+    -------
+    mean : callable
+        ``mean(function)`` is the sum over all blocks of what the function returns
+        for a block (sums over its pairs, float64), over the number of pairs.
     """
+    n_pairs = n_samples * n_landmarks
+    kept = list(map_rows(distances)) if n_pairs <= _KEPT_DISTANCES else None
 
-    def __init__(self, map_rows, n_samples, frame, landmarks, direct):
-        self._map_rows = map_rows
-        self._distances = lambda X: squared_distances(
-            coordinates(X, frame), landmarks, direct
-        )
-        self.n_pairs = n_samples * len(landmarks)
-        self.resolution = 0.0 if direct else distance_resolution(landmarks)
-        small = self.n_pairs <= _KEPT_DISTANCES
-        self._kept = list(map_rows(self._distances)) if small else None
-
-    def mean(self, function):
-        """Return the mean over pairs of a function that maps a block to its sums."""
-        if self._kept is not None:
-            sums = map(function, self._kept)
+    def mean(function):
+        if kept is not None:
+            sums = map(function, kept)
         else:
-            sums = self._map_rows(lambda X: function(self._distances(X)))
-        return (sum(sums) / self.n_pairs).tolist()
+            sums = map_rows(lambda X: function(distances(X)))
+        return (sum(sums) / n_pairs).tolist()
 
-    def affinity_moments(self, rate):
-        """Return the means of A and of A * D, with ``A = exp(-rate * D)``."""
+    return mean
 
-        def sums(D):
-            A = rbf_affinity(D.clone(), rate)
-            return torch.stack([A.sum(), A.flatten() @ D.flatten()])
 
-        return self.mean(sums)
+def affinity_moments(mean, rate):
+    """Return the means of A and of A * D over all pairs, ``A = exp(-rate * D)``."""
 
-    def zero_share(self):
-        """Return the share of pairs without a distance, as far as it is resolved."""
-        return self.mean(lambda D: (D <= self.resolution).sum())
+    def sums(D):
+        A = rbf_affinity(D.clone(), rate)
+        return torch.stack([A.sum(), A.flatten() @ D.flatten()])
 
-    def solve_rate(self, c):
-        """Return the rate with mean affinity c, infinity if zero distances exceed c."""
-        if self.zero_share() >= c:
-            return math.inf
-        return solve_rate(self.affinity_moments, c)
+    return mean(sums)
+
+
+def zero_share(mean, resolution):
+    """Return the share of pairs whose distance is not resolved from zero."""
+    return mean(lambda D: (D <= resolution).sum(dtype=D.dtype))
 
 
 def fit_rate(map_rows, n_samples, frame, landmarks, c, gamma="auto"):
@@ -116,8 +112,12 @@ def fit_rate(map_rows, n_samples, frame, landmarks, c, gamma="auto"):
 
     Parameters
     ----------
-    map_rows, n_samples, frame, landmarks
-        As for `Pairs`.
+    map_rows : callable
+        See `_coordinates`.
+    n_samples : int
+    frame : dict
+    landmarks : tensor of shape (n_landmarks, n_features)
+        In coordinates of the frame.
     c : float
     gamma : float or "auto"
 
@@ -134,22 +134,32 @@ def fit_rate(map_rows, n_samples, frame, landmarks, c, gamma="auto"):
     """
     unit = 2 * frame["total_variance"]
     for direct in (False, True):
-        pairs = Pairs(map_rows, n_samples, frame, landmarks, direct)
-        rate = pairs.solve_rate(c) if gamma == "auto" else 1 / (gamma * unit)
-        if rate * pairs.resolution <= _AFFINITY_ATOL:
-            break
-    if rate == math.inf:
-        raise ValueError(
-            f"c={c} must lie strictly between {pairs.zero_share():.6g} and 1: that "
-            "share of the distances between rows and landmarks is zero (of each "
-            "landmark to itself and to its duplicates), whatever the bandwidth."
-        )
-    return {
-        "rate": rate,
-        "gamma": 1 / (rate * unit),
-        "mean_affinity": pairs.affinity_moments(rate)[0],
-        "direct": direct,
-    }
+
+        def distances(X, direct=direct):
+            return squared_distances(coordinates(X, frame), landmarks, direct)
+
+        mean = pair_mean(map_rows, n_samples, distances, len(landmarks))
+        resolution = 0.0 if direct else distance_resolution(landmarks)
+        floor = zero_share(mean, resolution)
+        if gamma != "auto":
+            rate = 1 / (gamma * unit)
+        elif floor < c:
+            rate = solve_rate(lambda rate, mean=mean: affinity_moments(mean, rate), c)
+        else:
+            rate = None
+        if rate is not None and rate * resolution <= _AFFINITY_ATOL:
+            return {
+                "rate": rate,
+                "gamma": 1 / (rate * unit),
+                "mean_affinity": affinity_moments(mean, rate)[0],
+                "direct": direct,
+            }
+        del mean
+    raise ValueError(
+        f"c={c} must lie strictly between {floor:.6g} and 1: that share of the "
+        "distances between rows and landmarks is zero (of each landmark to itself "
+        "and to its duplicates), whatever the bandwidth."
+    )
 
 
 def solve_rate(moments, c, rtol=1e-10, max_iter=500):
@@ -177,16 +187,16 @@ def solve_rate(moments, c, rtol=1e-10, max_iter=500):
 
     Raises
     ------
-    ArithmeticError
+    ValueError
         If the tolerance is not met in `max_iter` steps.
     """
     rate = 0.0
     for _ in range(max_iter):
         mean, slope = moments(rate)
-        if abs(mean - c) <= rtol * c:
+        if rate > 0 and abs(mean - c) <= rtol * c:
             return rate
         rate += math.log(mean / c) * mean / slope
-    raise ArithmeticError(f"no bandwidth found: mean affinity {mean} instead of {c}")
+    raise ValueError(f"No bandwidth has mean affinity c={c}: the last had {mean}.")
 
 
 def ridge_projection(K, ridge):
@@ -212,19 +222,23 @@ def ridge_projection(K, ridge):
     Raises
     ------
     ValueError
-        If all landmarks are equal.
+        If all landmarks are equal, or if the penalty vanishes in float64.
     """
     k = K.mean(0)
     g = k.mean()
     K_centred = K - k - k[:, None] + g
-    penalty = ridge * K_centred.diagonal().mean()
-    if penalty <= 0:
+    spread = float(K_centred.diagonal().mean())
+    if spread < _SPREAD_ATOL:
         raise ValueError(
-            "normalize='ridge' needs at least two different landmarks, got "
-            f"n_landmarks={len(K)}."
+            "normalize='ridge' needs landmarks that differ by more than a rounding "
+            f"error of their affinities, got n_landmarks={len(K)} with all the same."
         )
-    K_centred.diagonal().add_(penalty)
-    inverse = torch.cholesky_inverse(torch.linalg.cholesky(K_centred))
+    K_centred.diagonal().add_(ridge * spread)
+    factor, failed = torch.linalg.cholesky_ex(K_centred)
+    # The condition number is at most n_landmarks / ridge.
+    if failed or ridge < 10 * len(K) * torch.finfo(K.dtype).eps:
+        raise ValueError(f"ridge={ridge} is too small for float64: use a larger one.")
+    inverse = torch.cholesky_inverse(factor)
     return inverse - inverse.mean(0), (g - k) @ inverse
 
 

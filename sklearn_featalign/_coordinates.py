@@ -1,11 +1,11 @@
 """Coordinates in which float64 distances are sound: scaled, centred, whitened.
 
-Scales are powers of two, so that data of any magnitude (1e-300 to 1e300) take
-the same path without an overflow and without a rounding error.
+Scales are powers of two, so that data of any magnitude (1e-300 to 1e300) take the
+same path without an overflow and without a rounding error of the scaling.
 
-A frame is a dict with the keys ``exponent`` and ``spread_exponent`` (int),
-``offset`` (tensor of shape (n_features,)), ``total_variance`` (float) and, when
-whitening, ``whitening`` (tensor of shape (n_features, rank)).
+A frame is a dict with the keys ``exponent`` and ``spread_exponent`` (int), ``offset``
+(tensor of shape (n_features,)), ``total_variance`` (float) and, when whitening,
+``whitening`` (tensor of shape (n_features, rank)).
 
 Rows come in through ``map_rows``: ``map_rows(function)`` yields ``function(batch)``
 for one float64 batch of rows after the other.
@@ -16,9 +16,9 @@ import torch
 # A row this far out has affinity zero to every landmark; its square is finite.
 _FARTHEST = 2.0**400
 
-# Directions with a smaller share of the largest standard deviation are rounding
-# error of float32 features and not data.
-_RANK_RTOL = 1e-6
+# Smallest share of the largest standard deviation that float64 sees through a
+# covariance matrix.
+_RANK_RTOL = 1e-7
 
 
 def rescale(X, exponent):
@@ -48,30 +48,27 @@ def coordinates(X, frame):
     -------
     Z : tensor of shape (n_samples, n_features) or (n_samples, rank)
     """
-    Z = rescale(_differences(X, frame), frame["spread_exponent"])
-    Z = Z.clamp_(-_FARTHEST, _FARTHEST)
+    Z = rescale(X, frame["exponent"]).sub_(frame["offset"])
+    Z = rescale(Z, frame["spread_exponent"]).clamp_(-_FARTHEST, _FARTHEST)
     return Z @ frame["whitening"] if "whitening" in frame else Z
 
 
-def _differences(X, frame):
-    """Return scaled differences to the offset.
-
-    Exact zeros in a constant column, however large its value.
-    """
-    return rescale(X, frame["exponent"]).sub_(frame["offset"])
-
-
-def fit_frame(map_rows, n_samples, whiten=None):
+def fit_frame(map_rows, sample, n_samples, whiten=None, rounding=0.0):
     """Fit the coordinates of the rows.
 
     Parameters
     ----------
     map_rows : callable
         See the module's docstring.
+    sample : tensor of shape (n_sample, n_features), float64
+        Some of the rows. Their median is the origin: unlike the mean it stays among
+        most rows when others are far away, so that they keep their digits.
     n_samples : int
     whiten : {None, "pca"}
-        "pca" makes the covariance of the coordinates the identity on the span
-        of the rows.
+        "pca" makes the covariance of the coordinates the identity on the span of
+        the rows.
+    rounding : float
+        Relative rounding error of the features, for `fit_whitening`.
 
     Returns
     -------
@@ -82,56 +79,88 @@ def fit_frame(map_rows, n_samples, whiten=None):
     ValueError
         If all rows are equal.
     """
-    frame = _fit_scale(map_rows)
-    total = sum(map_rows(lambda X: _differences(X, frame).sum(0)))
-    frame["offset"] = frame["offset"] + total / n_samples
-    if whiten == "pca":
-        scatter = sum(map_rows(lambda X: _scatter(coordinates(X, frame))))
-        frame["whitening"] = whitening_matrix(scatter / (n_samples - 1))
-        frame["total_variance"] = float(frame["whitening"].shape[1])
-    else:
-        squares = sum(map_rows(lambda X: coordinates(X, frame).square_().sum()))
-        frame["total_variance"] = float(squares) / (n_samples - 1)
-    return frame
-
-
-def _fit_scale(map_rows):
-    """Fit both exponents; the first row is the offset until the mean is known."""
-    first, low, high = None, None, None
-    for row, batch_low, batch_high in map_rows(lambda X: (X[0], *X.aminmax(dim=0))):
-        first = row if first is None else first
-        low = batch_low if low is None else torch.minimum(low, batch_low)
-        high = batch_high if high is None else torch.maximum(high, batch_high)
+    low, high = column_range(map_rows)
     if torch.equal(low, high):
         raise ValueError(
             "X has no spread: all rows are equal, so the bandwidth is undefined."
         )
-    exponent = binary_exponent(torch.stack([low, high]))
+    largest = torch.maximum(low.abs(), high.abs())
+    exponent = binary_exponent(largest)
     spread = rescale(high, exponent) - rescale(low, exponent)
-    return {
+    median = sample.sort(dim=0).values[len(sample) // 2]
+    frame = {
         "exponent": exponent,
         "spread_exponent": binary_exponent(spread),
-        "offset": rescale(first, exponent),
+        "offset": rescale(median, exponent),
     }
+    if whiten == "pca":
+        errors = rounding * rescale(largest, exponent)
+        widths, errors = (
+            rescale(v, frame["spread_exponent"]) for v in (spread, errors)
+        )
+        frame["whitening"] = fit_whitening(map_rows, n_samples, frame, widths, errors)
+        frame["total_variance"] = float(frame["whitening"].shape[1])
+    else:
+        frame["total_variance"] = total_variance(map_rows, n_samples, frame)
+    return frame
 
 
-def _scatter(Z):
-    return Z.T @ Z
+def column_range(map_rows):
+    """Return the smallest and the largest value of each column."""
+    low, high = None, None
+    for batch_low, batch_high in map_rows(lambda X: X.aminmax(dim=0)):
+        low = batch_low if low is None else torch.minimum(low, batch_low)
+        high = batch_high if high is None else torch.maximum(high, batch_high)
+    return low, high
 
 
-def whitening_matrix(covariance):
-    """Return the PCA whitening matrix ``W = V diag(w ** -1/2)`` of a covariance.
+def total_variance(map_rows, n_samples, frame):
+    """Return the sum of the variances of the coordinates (``ddof=1``).
+
+    The origin is within about a standard deviation of the mean, so that subtracting
+    the mean's square afterwards costs no digits.
+    """
+
+    def sums(X):
+        Z = coordinates(X, frame)
+        return torch.stack([Z.sum(0), Z.square().sum(0)])
+
+    total, squares = sum(map_rows(sums))
+    return float((squares - total.square() / n_samples).sum() / (n_samples - 1))
+
+
+def fit_whitening(map_rows, n_samples, frame, widths, errors):
+    """Return the PCA whitening matrix of the coordinates.
+
+    With the covariance C of the coordinates over their widths, its eigenvectors V
+    and eigenvalues w, it is ``W = diag(1 / widths) V diag(w ** -1/2)``.
 
     Parameters
     ----------
-    covariance : tensor of shape (n_features, n_features)
-        With the eigenvectors V and the eigenvalues w.
+    map_rows, n_samples, frame
+        As for `fit_frame`; the frame without its whitening.
+    widths : tensor of shape (n_features,)
+        Range of each coordinate. It takes units out of the condition of C.
+    errors : tensor of shape (n_features,)
+        Rounding error of each coordinate. Eigenvectors along which it is as large
+        as the spread are dropped, but for the widest one.
 
     Returns
     -------
     W : tensor of shape (n_features, rank)
-        ``W.T @ covariance @ W`` is the identity.
     """
+    constant = widths == 0
+    widths = torch.where(constant, 1.0, widths)
+    errors = torch.where(constant, 0.0, errors / widths)
+
+    def sums(X):
+        Z = coordinates(X, frame) / widths
+        return torch.cat([Z.sum(0, keepdim=True), Z.T @ Z])
+
+    total, scatter = sum(map_rows(sums)).split([1, len(widths)])
+    covariance = (scatter - total.T @ total / n_samples) / (n_samples - 1)
     values, vectors = torch.linalg.eigh(covariance)
-    kept = values > values[-1] * _RANK_RTOL**2
-    return vectors[:, kept] / values[kept].sqrt()
+    unresolved = vectors.square().T @ errors.square()
+    kept = values > torch.maximum(values[-1] * _RANK_RTOL**2, unresolved)
+    kept[-1] = True
+    return vectors[:, kept] / values[kept].sqrt() / widths[:, None]

@@ -34,7 +34,7 @@ def select_landmarks(rows, n_landmarks, method, to_coordinates, random_state):
             f"n_landmarks={n_landmarks} is greater than the number of samples "
             f"({n_samples}); all samples are landmarks.",
             UserWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
     if n_landmarks is None or n_landmarks >= n_samples:
         return np.arange(n_samples)

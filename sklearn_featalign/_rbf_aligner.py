@@ -1,5 +1,6 @@
 """RBF auto-scaling: features become comparable affinities to landmark rows."""
 
+import warnings
 from numbers import Integral, Real
 
 from sklearn.base import (
@@ -27,6 +28,9 @@ from sklearn_featalign._torch import (
     validate_rows,
 )
 
+# At least so many rows, if there are, give the median that coordinates start from.
+_MEDIAN_ROWS = 1024
+
 
 class RBFAutoScaleAligner(
     ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
@@ -49,13 +53,14 @@ class RBFAutoScaleAligner(
     c : float, default=0.3
         Mean affinity, larger than the share of zero distances (at least one in
         `n_samples`, each landmark being a training row) and less than 1. Smaller
-        values see finer structure and are more robust to outliers. Real features
-        want about 0.02 to 0.1 with ``normalize=None`` and 0.3 to 0.5 with
-        ``normalize="ridge"``. Ignored if `gamma` is a float.
+        values see finer structure and are more robust to outliers. For retrieval
+        across networks try 0.02 to 0.1 with ``normalize=None`` and 0.3 to 0.5 with
+        ``normalize="ridge"``; for classification search 0.05 to 0.5. Ignored if
+        `gamma` is a float.
 
     gamma : float or "auto", default="auto"
-        Bandwidth in multiples of twice the total variance of the training rows.
-        "auto" solves it for `c`. In terms of
+        Bandwidth in multiples of twice the total variance of the training rows
+        (whitened ones, if so). "auto" solves it for `c`. In terms of
         :func:`sklearn.metrics.pairwise.rbf_kernel`, whose ``gamma`` is
         :math:`1 / \sigma`, it is a width and not a decay: larger means smoother.
 
@@ -68,7 +73,9 @@ class RBFAutoScaleAligner(
         How landmarks are chosen among the training rows. "farthest" takes the
         farthest row from those taken before; it spreads few landmarks best, and
         takes outliers. "kmeans++" seeds as k-means does. Both of these hold the
-        training rows in float64.
+        training rows in float64, and look at their features: aligners fitted apart
+        on two networks then take different objects, which makes their features
+        incomparable. "random" takes the same ones for the same `random_state`.
 
     normalize : {None, "ridge"}, default=None
         "ridge" decorrelates the affinities and scales the rows to unit length. Dot
@@ -81,20 +88,23 @@ class RBFAutoScaleAligner(
 
     whiten : {None, "pca"}, default=None
         "pca" whitens the features first, which makes the affinities invariant to
-        every invertible affine map. It is meant for many more rows than features;
-        on raw high-dimensional features it hurts, and it is not robust to outliers.
+        every invertible affine map, as far as the features' own rounding lets it be
+        undone. It needs many more rows than features, and warns below two rows a
+        dimension; on raw high-dimensional features it hurts, and it is not robust to
+        outliers.
 
     device : str, default="auto"
-        "cpu", "cuda" or "cuda:<index>". "auto" is the device of a tensor passed as
-        X, else CUDA where there is one, else the CPU. It is resolved at each call.
+        "cpu", "cuda" or "cuda:<index>". "auto" is the device of a CUDA tensor passed
+        as X, else CUDA where there is one, else the CPU. It is resolved at each call.
 
     batch_size : int or "auto", default="auto"
-        Rows computed at a time. It bounds the memory, and is halved when a device
-        runs out of it.
+        Rows computed at a time, halved when CUDA runs out of memory. It bounds the
+        memory at work, beside which `fit` keeps up to 256 MiB of distances.
 
     random_state : int, RandomState instance or None, default=None
         Choice of the landmarks. Aligners that are fitted apart on the same objects
-        need the same integer for their features to be comparable.
+        need the same integer, and random landmarks, for their features to be
+        comparable.
 
     Attributes
     ----------
@@ -143,8 +153,8 @@ class RBFAutoScaleAligner(
     than its default.
 
     Distances are computed in float64 on centred and scaled features, and as direct
-    differences where the expansion of the square would lose an affinity more than
-    5e-7. The output has the dtype of the input (float32 or float64, else float64;
+    differences where the expansion of the square could change an affinity by more
+    than 5e-7. The output has the dtype of the input (float32 or float64, else float64;
     half types give float32). A torch tensor gives a tensor on its own device, cut
     from the autograd graph.
 
@@ -235,7 +245,7 @@ class RBFAutoScaleAligner(
             or if the device is not there.
         """
         rows = self._rows(validate_rows(self, X, fitting=True), self.n_landmarks)
-        frame = fit_frame(rows.map, len(rows), self.whiten)
+        frame = self._fit_frame(rows)
         indices = select_landmarks(
             rows,
             self.n_landmarks,
@@ -245,9 +255,9 @@ class RBFAutoScaleAligner(
         )
         view = self._fit_view(rows, frame, indices)
         remember_features(self, X)
+        self.gamma_ = view.pop("gamma")
+        self.mean_affinity_ = view.pop("mean_affinity")
         self._view = view
-        self.gamma_ = view["gamma"]
-        self.mean_affinity_ = view["mean_affinity"]
         self.landmarks_ = view["landmarks"]
         self.landmark_indices_ = indices
         self.n_landmarks_ = len(indices)
@@ -275,15 +285,31 @@ class RBFAutoScaleAligner(
         device = resolve_device(self.device, X)
         return Rows(X, device, self.batch_size, n_landmarks or len(X))
 
+    def _fit_frame(self, rows):
+        step = max(1, len(rows) // _MEDIAN_ROWS)
+        sample = rows.load(slice(None, None, step))
+        frame = fit_frame(rows.map, sample, len(rows), self.whiten, rows.rounding)
+        rank = frame["total_variance"]
+        if self.whiten == "pca" and len(rows) < 2 * rank:
+            warnings.warn(
+                f"whiten='pca' of {len(rows)} rows in {rank:.0f} dimensions leaves "
+                "rows about equally far from one another; it needs many more rows "
+                "than dimensions.",
+                UserWarning,
+                stacklevel=4,
+            )
+        return frame
+
     def _fit_view(self, rows, frame, indices):
         """Return what the features of a view are computed from, in arrays."""
         landmarks = coordinates(rows.load(indices), frame)
+        gamma = self.gamma if self.gamma == "auto" else float(self.gamma)
         view = frame | fit_rate(
-            rows.map, len(rows), frame, landmarks, self.c, self.gamma
+            rows.map, len(rows), frame, landmarks, float(self.c), gamma
         )
         if self.normalize == "ridge":
             affinities = affinity_features(landmarks, landmarks, view)
-            projection, intercept = ridge_projection(affinities, self.ridge)
+            projection, intercept = ridge_projection(affinities, float(self.ridge))
             view |= {"projection": projection, "intercept": intercept}
         return to_numpy(view | {"landmarks": rows.take(indices)})
 

@@ -18,8 +18,8 @@ def resolve_device(device, X=None):
     Parameters
     ----------
     device : str
-        "auto" is the device of X where X is a tensor on the CPU or on CUDA, else
-        CUDA where there is one, else the CPU.
+        "auto" is the device of X where X is a CUDA tensor, else CUDA where there is
+        one, else the CPU.
     X : ndarray or tensor, optional
 
     Raises
@@ -29,7 +29,7 @@ def resolve_device(device, X=None):
     """
     n_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if device == "auto":
-        if isinstance(X, torch.Tensor) and X.device.type in ("cpu", "cuda"):
+        if isinstance(X, torch.Tensor) and X.is_cuda:
             return X.device
         return torch.device("cuda" if n_gpus else "cpu")
     available = ["cpu"] + ["cuda"] * bool(n_gpus)
@@ -61,6 +61,8 @@ def validate_rows(estimator, X, *, fitting=False):
     X : {ndarray, tensor} of shape (n_samples, n_features)
     """
     is_tensor = isinstance(X, torch.Tensor)
+    if is_tensor and X.layout != torch.strided:
+        raise TypeError("Sparse data was passed for X, but dense data is required.")
     array = _stand_in(X) if is_tensor else X
     # "numeric" refuses strings of digits, which a dtype of float would parse.
     checks = {"dtype": "numeric", "ensure_all_finite": not is_tensor}
@@ -102,7 +104,8 @@ class Rows:
     batch_size : int or "auto"
         Rows in a batch.
     n_outputs : int
-        Numbers computed for each row; "auto" bounds them and the features by 32 MiB.
+        Numbers computed for each row; "auto" lets these and the features of a batch
+        take 32 MiB, of which a few copies are at work at a time.
     """
 
     def __init__(self, X, device, batch_size, n_outputs):
@@ -126,14 +129,20 @@ class Rows:
         """Return the rows of a slice or an index array in float64 on the device."""
         taken = self.take(rows)
         if isinstance(taken, np.ndarray):
-            # A copy in any case: torch wants native, writable memory.
-            taken = torch.from_numpy(np.array(taken, dtype=np.float64, order="C"))
-        return taken.to(self.device, torch.float64)
+            # A copy in any case: torch wants writable memory and positive strides.
+            taken = torch.from_numpy(np.array(taken, order="C"))
+        return taken.to(self.device).to(torch.float64)
+
+    @property
+    def rounding(self):
+        """Standard deviation of the rounding errors of numbers just below one."""
+        single = self.X.dtype in (np.float32, torch.float32)
+        return (2.0**-24 if single else 2.0**-53) / 3**0.5
 
     def map(self, function):
         """Yield ``function(batch)`` for one batch after the other.
 
-        Where the device runs out of memory the batch is halved, down to one row.
+        Where CUDA runs out of memory the batch is halved, down to one row.
         """
         start, size = 0, self.batch_size
         while start < len(self):

@@ -8,10 +8,12 @@ from sklearn.preprocessing import KernelCenterer
 
 from sklearn_featalign._affinity import (
     distance_resolution,
+    pair_mean,
     rbf_affinity,
     ridge_projection,
     solve_rate,
     squared_distances,
+    zero_share,
 )
 
 
@@ -76,6 +78,40 @@ def test_ridge_projection_agrees_with_kernel_centerer_and_solve(ridge):
     np.testing.assert_allclose(A @ projection.numpy() + intercept.numpy(), expected)
 
 
-def test_ridge_projection_of_equal_landmarks_is_refused():
-    with pytest.raises(ValueError, match="two different landmarks, got n_landmarks=3"):
-        ridge_projection(torch.ones(3, 3, dtype=torch.float64), 1.0)
+@pytest.mark.parametrize("noise", [0, 1e-15])
+def test_ridge_projection_of_equal_landmarks_is_refused(noise):
+    K = 1 - noise * torch.rand(3, 3, dtype=torch.float64)
+    with pytest.raises(ValueError, match="needs landmarks that differ"):
+        ridge_projection(K, 1.0)
+
+
+@pytest.mark.parametrize("ridge", [1e-300, 1e-15])
+def test_a_ridge_that_vanishes_in_float64_is_named(ridge):
+    # Centred affinities are singular: their rows sum to zero.
+    K = torch.full((5, 5), 0.5, dtype=torch.float64) + 0.5 * torch.eye(5)
+    with pytest.raises(ValueError, match=f"ridge={ridge} is too small"):
+        ridge_projection(K, ridge)
+
+
+@pytest.mark.parametrize("c", [1e-6, 1 - 1e-11])
+def test_solve_rate_at_the_ends(c):
+    D = torch.tensor([1.0, 2.0], dtype=torch.float64)
+
+    def moments(rate):
+        A = rbf_affinity(D.clone(), rate)
+        return float(A.mean()), float((A * D).mean())
+
+    rate = solve_rate(moments, c)
+    assert np.exp(-rate * D.numpy()).mean() == pytest.approx(c, rel=1e-10)
+    assert rate > 0
+
+
+def test_the_share_of_zeros_does_not_depend_on_the_default_dtype():
+    D = torch.tensor([0.0] * 4 + [1.0] * 6, dtype=torch.float64)
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float16)
+    try:
+        mean = pair_mean(lambda function: [function(D)], 10, lambda X: X, 1)
+        assert zero_share(mean, 0.0) == 0.4
+    finally:
+        torch.set_default_dtype(before)

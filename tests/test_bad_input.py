@@ -110,8 +110,21 @@ def test_not_fitted():
         RBFAutoScaleAligner().transform(X)
 
 
+@pytest.mark.filterwarnings("ignore:Sparse CSR tensor support is in beta")
+@pytest.mark.parametrize("convert", ["to_sparse", "to_sparse_csr"])
+def test_sparse_tensors(convert):
+    with pytest.raises(TypeError, match="Sparse data was passed for X"):
+        RBFAutoScaleAligner().fit(getattr(torch.from_numpy(X), convert)())
+
+
+def test_whitening_of_few_rows_warns():
+    rows = RNG.normal(size=(20, 50))
+    with pytest.warns(UserWarning, match="20 rows in 19 dimensions"):
+        RBFAutoScaleAligner(n_landmarks=5, whiten="pca").fit(rows)
+
+
 def test_one_landmark_has_no_ridge_normalisation():
-    with pytest.raises(ValueError, match="at least two different landmarks"):
+    with pytest.raises(ValueError, match="needs landmarks that differ"):
         RBFAutoScaleAligner(n_landmarks=1, normalize="ridge").fit(X)
 
 

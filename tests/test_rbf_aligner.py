@@ -39,13 +39,14 @@ def exact_affinity(X, landmarks, gamma, train):
 
 
 @pytest.mark.parametrize("n_landmarks", [1, 5, 120, None])
-@pytest.mark.parametrize("c", [0.05, 0.1, 0.3, 0.5])
+@pytest.mark.parametrize("c", [0.05, 0.1, 0.3, 0.5, np.float16(0.3)])
 @pytest.mark.parametrize("whiten", [None, "pca"])
 def test_mean_affinity_is_c(c, n_landmarks, whiten):
     X = blobs()
     aligner = RBFAutoScaleAligner(
         c=c, n_landmarks=n_landmarks, whiten=whiten, random_state=0
     )
+    c = float(c)
     A = aligner.fit_transform(X)
     assert A.shape == (120, n_landmarks or 120)
     assert abs(A.mean() - c) <= 1e-6 * c
@@ -106,12 +107,40 @@ AFFINITY_CASES = {
     "1e-30, float32": (np.float32, lambda X: X * 1e-30),
     "1e200, float64": (np.float64, lambda X: X * 1e200),
     "1e-200, float64": (np.float64, lambda X: X * 1e-200),
+    "constant column at 1e200": (
+        np.float64,
+        lambda X: np.column_stack([X[:, :-1], np.full(len(X), 1e200 / 3)]),
+    ),
     "one column at 1e200": (np.float64, lambda X: X * np.r_[1e200, np.ones(49)]),
 }
 
 
 def sides(X):
     return np.where(np.arange(len(X)) % 2, 1.0, -1.0)[:, None]
+
+
+@pytest.mark.parametrize("c", [0.05, 0.3, 0.49])
+@pytest.mark.parametrize("separation", 10.0 ** np.arange(1, 8))
+def test_affinities_are_exact_on_both_sides_of_the_switch(separation, c):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(100, 3)) + separation * sides(np.zeros(100))
+    aligner = RBFAutoScaleAligner(c=c, n_landmarks=40, random_state=0)
+    A = aligner.fit_transform(X)
+    expected = exact_affinity(X, aligner.landmarks_, aligner.gamma_, X)
+    assert np.abs(A - expected).max() <= 1e-6
+    assert aligner._view["direct"] == (separation > 2e4) or 1e3 < separation < 1e6
+
+
+@pytest.mark.parametrize("far", [1e6, 1e12, 1e20, 1e30])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_affinities_are_exact_beside_a_far_row(far, dtype):
+    X = np.random.default_rng(0).normal(size=(60, 3)).astype(dtype)
+    X[7] = far
+    aligner = RBFAutoScaleAligner(n_landmarks=None)
+    A = aligner.fit_transform(X)
+    expected = exact_affinity(X, X, aligner.gamma_, X)
+    assert np.abs(A - expected).max() <= 1e-6
+    assert abs(A.mean(dtype=float) - 0.3) <= 1e-6 * 0.3
 
 
 @pytest.mark.parametrize("case", AFFINITY_CASES)
@@ -188,14 +217,53 @@ def test_distances_that_are_not_kept_give_the_same_bandwidth(monkeypatch):
     assert recomputed.gamma_ == pytest.approx(kept.gamma_, rel=1e-12)
 
 
-def test_refits_are_bit_equal_and_leave_global_state_alone():
+def global_state():
+    return (
+        torch.get_rng_state().tolist(),
+        np.random.get_state()[1].tolist(),
+        torch.get_num_threads(),
+        torch.get_default_dtype(),
+        torch.get_float32_matmul_precision(),
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_grad_enabled(),
+        np.geterr(),
+    )
+
+
+@pytest.mark.parametrize("landmarks", ["random", "farthest", "kmeans++"])
+def test_refits_are_bit_equal_and_leave_global_state_alone(landmarks):
     X = blobs()
-    before = torch.get_rng_state(), np.random.get_state()[1].copy()
-    make = RBFAutoScaleAligner(n_landmarks=20, landmarks="kmeans++", random_state=0)
-    first, second = make.fit_transform(X), make.fit_transform(X)
+    before = global_state()
+    aligner = RBFAutoScaleAligner(
+        n_landmarks=20, landmarks=landmarks, normalize="ridge", random_state=0
+    )
+    first, second = aligner.fit_transform(X), aligner.fit_transform(X)
     np.testing.assert_array_equal(first, second)
-    assert torch.equal(before[0], torch.get_rng_state())
-    np.testing.assert_array_equal(before[1], np.random.get_state()[1])
+    assert global_state() == before
+
+
+def test_random_landmarks_are_the_same_objects_in_every_feature_space():
+    X = blobs()
+    Y = np.maximum(X @ np.random.default_rng(0).normal(size=(4, 30)), 0)
+    aligner = RBFAutoScaleAligner(n_landmarks=20, random_state=0)
+    indices = aligner.fit(X).landmark_indices_
+    np.testing.assert_array_equal(aligner.fit(Y).landmark_indices_, indices)
+    assert isinstance(indices, np.ndarray)
+
+
+def test_an_interrupted_refit_leaves_the_old_fit_usable(monkeypatch):
+    X = blobs()
+    aligner = RBFAutoScaleAligner(n_landmarks=20, random_state=0).fit(X)
+    before = aligner.transform(X)
+
+    def interrupt(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sklearn_featalign._affinity.solve_rate", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        aligner.fit(X[:, :2])
+    np.testing.assert_array_equal(aligner.transform(X), before)
+    assert aligner.n_features_in_ == 4
 
 
 def test_a_failed_refit_leaves_the_old_fit_usable():
@@ -234,16 +302,23 @@ def test_tensors_give_tensors_of_the_same_values(dtype, params):
 
 def test_tensors_are_computed_without_a_way_through_numpy(monkeypatch):
     X = torch.from_numpy(blobs())
+    aligner = RBFAutoScaleAligner(n_landmarks=20, random_state=0)
     taken = []
-    to_array = torch.Tensor.__array__
+    to_numpy = torch.Tensor.numpy
 
     def spy(self, *args, **kwargs):
-        taken.append(self.shape)
-        return to_array(self, *args, **kwargs)
+        taken.append(tuple(self.shape))
+        return to_numpy(self, *args, **kwargs)
 
-    monkeypatch.setattr(torch.Tensor, "__array__", spy)
-    RBFAutoScaleAligner(n_landmarks=20, random_state=0).fit(X).transform(X)
-    assert taken == []
+    monkeypatch.setattr(torch.Tensor, "numpy", spy)
+    monkeypatch.setattr(torch.Tensor, "__array__", None)
+    aligner.fit(X)
+    state = {aligner.landmarks_.shape, aligner._view["offset"].shape}
+    # Beside the state no more than the row that holds a value that is not finite.
+    assert set(taken) - {(0,)} == state
+    taken.clear()
+    aligner.transform(X)
+    assert set(taken) <= {(0,)}
 
 
 def test_half_tensors_are_computed_in_float32():
@@ -252,12 +327,22 @@ def test_half_tensors_are_computed_in_float32():
     assert out.dtype == torch.float32
 
 
-def test_default_dtype_and_device_of_torch_do_not_matter():
-    X = blobs()
-    aligner = RBFAutoScaleAligner(n_landmarks=20, normalize="ridge", random_state=0)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("params", [{"normalize": "ridge"}, {"whiten": "pca"}])
+def test_default_dtype_and_device_of_torch_do_not_matter(dtype, params):
+    X = np.repeat(blobs(), 3, axis=0)
+    aligner = RBFAutoScaleAligner(
+        n_landmarks=20, landmarks="farthest", random_state=0, **params
+    )
     expected = aligner.fit_transform(X)
-    with torch.device("meta"):
-        np.testing.assert_array_equal(aligner.fit_transform(X), expected)
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        with torch.device("meta"):
+            out = aligner.fit_transform(X)
+    finally:
+        torch.set_default_dtype(before)
+    np.testing.assert_array_equal(out, expected)
 
 
 ARRAY_API_PIPELINE = """
