@@ -11,6 +11,7 @@ from sklearn.datasets import fetch_openml, get_data_home, load_digits
 
 FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
 NETWORKS = ("lite0", "lite1", "lite2")
+IMAGE_SIZE = 96
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -28,7 +29,7 @@ def load_features(data, features, n_samples):
     images, y = subsample(*DATA[data](), n_samples)
     if features == "pixels":
         return images.reshape(len(images), -1).astype(np.float32), y
-    name = f"{data}-{features}-{len(images)}"
+    name = f"{data}-{features}-{len(images)}-{IMAGE_SIZE}px"
     return cached(name, partial(network_features, images, features)), y
 
 
@@ -52,12 +53,13 @@ def fashion_mnist(folder=FASHION_MNIST):
     """
     if not Path(folder).is_dir():
         bunch = fetch_openml("Fashion-MNIST", as_frame=False)
-        return bunch.data.reshape(-1, 28, 28) / 255, bunch.target.astype(int)
+        images, labels = bunch.data.reshape(-1, 28, 28), bunch.target
+        return images / np.float32(255), labels.astype(int)
     images, labels = (
         np.concatenate([read_idx(Path(folder, f"{part}-{kind}.gz")) for part in PARTS])
         for kind in ("images-idx3-ubyte", "labels-idx1-ubyte")
     )
-    return images / 255, labels.astype(int)
+    return images / np.float32(255), labels.astype(int)
 
 
 PARTS = ("train", "t10k")
@@ -95,7 +97,7 @@ def load_network(name):
     return lambda images: network.extract_features(images).mean((2, 3))
 
 
-def network_features(images, name, size=96, batch_size=100, network=None):
+def network_features(images, name, size=IMAGE_SIZE, batch_size=100, network=None):
     """Return features of grey images: the last feature map, averaged.
 
     Parameters

@@ -23,5 +23,5 @@ def write_json(path, **tables):
 
 def spread(values, scale=100, digits=2):
     """Return mean and standard deviation of repeated measurements, as text."""
-    values = pd.Series(values) * scale
+    values = pd.Series(values, dtype=float) * scale
     return f"{values.mean():.{digits}f} ± {values.std():.{digits}f}"

@@ -82,6 +82,7 @@ CASES = {
     "anisotropic [0.25, 4]": (lambda seed: linear([0.25, 4], True), None),
     "anisotropic [0.001, 1]": (lambda seed: linear([0.001, 1], True), None),
     "4-layer MLP": (lambda seed: random_mlp(seed, 3, True), None),
+    # As in the author's script: twelve layers between the first and the last.
     "12-layer MLP, raw": (lambda seed: random_mlp(seed, 13, False), None),
 }
 
@@ -218,7 +219,7 @@ def summarize(runs, **names):
     for name in ("top1", "mrr", "cluster", "contrast"):
         row[name] = spread([run[name] for run in runs], scale=1, digits=3)
     for name in ("gamma 1", "gamma 2"):
-        if name in runs[0]:
+        if runs and name in runs[0]:
             row[name] = f"{np.mean([run[name] for run in runs]):.6g}"
     return row
 

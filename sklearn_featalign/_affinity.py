@@ -5,6 +5,7 @@ scikit-learn's ``gamma`` and one over the ``sigma`` of the feature-alignment doc
 """
 
 import math
+from functools import partial
 
 import torch
 
@@ -40,6 +41,11 @@ def squared_distances(X, Y, direct=False):
         return torch.cdist(X, Y, compute_mode=mode).square_()
     norms = Y.square().sum(1) + X.square().sum(1, keepdim=True)
     return torch.addmm(norms, X, Y.T, alpha=-2).clamp_(min=0)
+
+
+def row_distances(X, frame, landmarks, direct):
+    """Return squared distances of rows as they came to landmarks in coordinates."""
+    return squared_distances(coordinates(X, frame), landmarks, direct)
 
 
 def distance_resolution(Y):
@@ -134,17 +140,16 @@ def fit_rate(map_rows, n_samples, frame, landmarks, c, gamma="auto"):
     """
     unit = 2 * frame["total_variance"]
     for direct in (False, True):
-
-        def distances(X, direct=direct):
-            return squared_distances(coordinates(X, frame), landmarks, direct)
-
+        distances = partial(
+            row_distances, frame=frame, landmarks=landmarks, direct=direct
+        )
         mean = pair_mean(map_rows, n_samples, distances, len(landmarks))
         resolution = 0.0 if direct else distance_resolution(landmarks)
         floor = zero_share(mean, resolution)
         if gamma != "auto":
             rate = 1 / (gamma * unit)
         elif floor < c:
-            rate = solve_rate(lambda rate, mean=mean: affinity_moments(mean, rate), c)
+            rate = solve_rate(partial(affinity_moments, mean), c)
         else:
             rate = None
         if rate is not None and rate * resolution <= _AFFINITY_ATOL:
@@ -242,24 +247,23 @@ def ridge_projection(K, ridge):
     return inverse - inverse.mean(0), (g - k) @ inverse
 
 
-def affinity_features(Z, landmarks, view):
+def affinity_features(X, landmarks, view):
     """Return the affinities of rows, ridge-normalised where the view says so.
 
     Parameters
     ----------
-    Z : tensor of shape (n_samples, n_features)
-        Rows in coordinates.
+    X : tensor of shape (n_samples, n_features), float64
     landmarks : tensor of shape (n_landmarks, n_features)
-        Landmarks in coordinates.
+        In coordinates of the view.
     view : dict
-        With ``rate`` and ``direct`` as from `fit_rate` and, for the normalisation,
-        ``projection`` and ``intercept`` as from `ridge_projection`.
+        A frame with ``rate`` and ``direct`` as from `fit_rate` and, for the
+        normalisation, ``projection`` and ``intercept`` as from `ridge_projection`.
 
     Returns
     -------
     F : tensor of shape (n_samples, n_landmarks)
     """
-    A = rbf_affinity(squared_distances(Z, landmarks, view["direct"]), view["rate"])
+    A = rbf_affinity(row_distances(X, view, landmarks, view["direct"]), view["rate"])
     if "projection" not in view:
         return A
     F = torch.addmm(view["intercept"], A, view["projection"])

@@ -289,10 +289,10 @@ class RBFAutoScaleAligner(
         step = max(1, len(rows) // _MEDIAN_ROWS)
         sample = rows.load(slice(None, None, step))
         frame = fit_frame(rows.map, sample, len(rows), self.whiten, rows.rounding)
-        rank = frame["total_variance"]
-        if self.whiten == "pca" and len(rows) < 2 * rank:
+        rank = frame["whitening"].shape[1] if self.whiten == "pca" else 0
+        if len(rows) < 2 * rank:
             warnings.warn(
-                f"whiten='pca' of {len(rows)} rows in {rank:.0f} dimensions leaves "
+                f"whiten='pca' of {len(rows)} rows in {rank} dimensions leaves "
                 "rows about equally far from one another; it needs many more rows "
                 "than dimensions.",
                 UserWarning,
@@ -302,13 +302,14 @@ class RBFAutoScaleAligner(
 
     def _fit_view(self, rows, frame, indices):
         """Return what the features of a view are computed from, in arrays."""
-        landmarks = coordinates(rows.load(indices), frame)
+        landmark_rows = rows.load(indices)
+        landmarks = coordinates(landmark_rows, frame)
         gamma = self.gamma if self.gamma == "auto" else float(self.gamma)
         view = frame | fit_rate(
             rows.map, len(rows), frame, landmarks, float(self.c), gamma
         )
         if self.normalize == "ridge":
-            affinities = affinity_features(landmarks, landmarks, view)
+            affinities = affinity_features(landmark_rows, landmarks, view)
             projection, intercept = ridge_projection(affinities, float(self.ridge))
             view |= {"projection": projection, "intercept": intercept}
         return to_numpy(view | {"landmarks": rows.take(indices)})
@@ -318,7 +319,7 @@ class RBFAutoScaleAligner(
         view = to_torch(view, rows.device)
         landmarks = coordinates(view["landmarks"].double(), view)
         return rows.collect(
-            lambda batch: affinity_features(coordinates(batch, view), landmarks, view),
+            lambda batch: affinity_features(batch, landmarks, view),
             len(landmarks),
         )
 

@@ -60,7 +60,7 @@ def test_fashion_mnist_files(tmp_path):
         write_idx(tmp_path / f"{part}-images-idx3-ubyte.gz", images[rows])
         write_idx(tmp_path / f"{part}-labels-idx1-ubyte.gz", labels[rows])
     X, y = _data.fashion_mnist(tmp_path)
-    np.testing.assert_array_equal(X, images / 255)
+    np.testing.assert_array_equal(X, images / np.float32(255))
     np.testing.assert_array_equal(y, labels)
 
 

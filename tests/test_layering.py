@@ -38,7 +38,7 @@ def test_every_file_has_a_ring():
 @pytest.mark.parametrize("module", PURE)
 def test_pure_files_import_torch_alone(module):
     packages = {name.split(".")[0] for name in imports(module)}
-    assert packages <= {"torch", "math", "sklearn_featalign"}
+    assert packages <= {"torch", "math", "functools", "sklearn_featalign"}
 
 
 @pytest.mark.parametrize("module", RINGS)
@@ -48,3 +48,9 @@ def test_imports_point_inward(module):
 
 def test_the_gate_imports_nothing_of_ours():
     assert own(imports("_torch")) == set()
+
+
+@pytest.mark.parametrize("module", PURE)
+def test_pure_files_hold_functions_alone(module):
+    tree = ast.parse((FOLDER / f"{module}.py").read_text())
+    assert not any(isinstance(node, ast.ClassDef) for node in ast.walk(tree))

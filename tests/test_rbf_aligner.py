@@ -56,12 +56,13 @@ def test_mean_affinity_is_c(c, n_landmarks, whiten):
     assert abs(A_32.mean(dtype=float) - c) <= 1e-6 * c
 
 
-@pytest.mark.parametrize("gamma", ["auto", 0.03, 1.0])
+@pytest.mark.parametrize("gamma", ["auto", 0.03, 1.0, 1, np.float32(0.3)])
 def test_affinities_are_those_of_rbf_kernel(gamma):
     X, X_new = blobs(0), blobs(1)
     aligner = RBFAutoScaleAligner(gamma=gamma, n_landmarks=20, random_state=0).fit(X)
     if gamma != "auto":
-        assert aligner.gamma_ == pytest.approx(gamma, rel=1e-14)
+        assert aligner.gamma_ == pytest.approx(float(gamma), rel=1e-14)
+    assert type(aligner.gamma_) is type(aligner.mean_affinity_) is float
     sigma = 2 * aligner.gamma_ * X.var(axis=0, ddof=1).sum()
     np.testing.assert_array_equal(aligner.landmarks_, X[aligner.landmark_indices_])
     expected = rbf_kernel(X_new, aligner.landmarks_, gamma=1 / sigma)
