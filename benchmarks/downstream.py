@@ -83,6 +83,11 @@ def run_method(transformer, values, X, y, X_test, y_test):
     }
 
 
+def split(X, y, seed, test_size):
+    """Return training and test rows of X, then of y, for a seed."""
+    return train_test_split(X, y, test_size=test_size, random_state=seed, stratify=y)
+
+
 def compare(X, y, n_landmarks, seeds, test_size):
     """Run every method on every seed, with a progress bar.
 
@@ -95,9 +100,7 @@ def compare(X, y, n_landmarks, seeds, test_size):
     with Progress() as progress:
         task = progress.add_task("starting", total=None)
         for seed in seeds:
-            X_train, X_test, y_train, y_test = train_test_split(
-                X, y, test_size=test_size, random_state=seed, stratify=y
-            )
+            X_train, X_test, y_train, y_test = split(X, y, seed, test_size)
             candidates = methods(X_train, n_landmarks, seed)
             total = len(seeds) * len(candidates)
             for name, (transformer, values) in candidates.items():
@@ -196,9 +199,7 @@ def main():
         f"{args.n_landmarks} landmarks, {args.seeds} seeds, mean ± standard deviation",
         table,
     )
-    X_train, _, y_train, _ = train_test_split(
-        X, y, test_size=args.test_size, random_state=0, stratify=y
-    )
+    X_train, _, y_train, _ = split(X, y, 0, args.test_size)
     grid = search_bandwidth(X_train, y_train, args.n_landmarks)
     print_table("GridSearchCV over c and gamma, ridge, training rows of seed 0", grid)
     if args.json:

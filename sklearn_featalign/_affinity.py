@@ -136,29 +136,64 @@ def fit_rate(map_rows, n_samples, frame, landmarks, c, gamma="auto"):
     Raises
     ------
     ValueError
-        If `c` is not above the share of zero distances.
+        If `c` is not above the share of zero distances, or if `gamma` is too small
+        for float64.
     """
     unit = 2 * frame["total_variance"]
-    for direct in (False, True):
+    resolution = distance_resolution(landmarks)
+
+    def pairs(direct):
         distances = partial(
             row_distances, frame=frame, landmarks=landmarks, direct=direct
         )
-        mean = pair_mean(map_rows, n_samples, distances, len(landmarks))
-        resolution = 0.0 if direct else distance_resolution(landmarks)
-        floor = zero_share(mean, resolution)
-        if gamma != "auto":
-            rate = 1 / (gamma * unit)
-        elif floor < c:
-            rate = solve_rate(partial(affinity_moments, mean), c)
-        else:
-            rate = None
-        if rate is not None and rate * resolution <= _AFFINITY_ATOL:
-            return {
-                "rate": rate,
-                "gamma": 1 / (rate * unit),
-                "mean_affinity": affinity_moments(mean, rate)[0],
-                "direct": direct,
-            }
+        return pair_mean(map_rows, n_samples, distances, len(landmarks))
+
+    if gamma == "auto":
+        rate, mean_affinity, direct = fit_mean(pairs, resolution, c)
+    else:
+        rate = 1 / (gamma * unit)
+        if rate == math.inf:
+            raise ValueError(f"gamma={gamma} is too small for float64.")
+        direct = rate * resolution > _AFFINITY_ATOL
+        mean_affinity, _ = affinity_moments(pairs(direct), rate)
+    return {
+        "rate": rate,
+        "gamma": 1 / (rate * unit),
+        "mean_affinity": mean_affinity,
+        "direct": direct,
+    }
+
+
+def fit_mean(pairs, resolution, c):
+    """Fit the rate that gives a mean affinity c, with direct distances if need be.
+
+    Parameters
+    ----------
+    pairs : callable
+        ``pairs(direct)`` is a function as from `pair_mean`.
+    resolution : float
+        As from `distance_resolution`, for distances that are not direct.
+    c : float
+
+    Returns
+    -------
+    rate : float
+    mean_affinity : float
+    direct : bool
+
+    Raises
+    ------
+    ValueError
+        If `c` is not above the share of zero distances.
+    """
+    for direct, unresolved in ((False, resolution), (True, 0.0)):
+        mean = pairs(direct)
+        floor = zero_share(mean, unresolved)
+        if floor < c:
+            rate, mean_affinity = solve_rate(partial(affinity_moments, mean), c)
+            if rate * unresolved <= _AFFINITY_ATOL:
+                return rate, mean_affinity, direct
+        # Its distances go before direct ones are kept.
         del mean
     raise ValueError(
         f"c={c} must lie strictly between {floor:.6g} and 1: that share of the "
@@ -189,6 +224,8 @@ def solve_rate(moments, c, rtol=1e-10, max_iter=500):
     Returns
     -------
     rate : float
+    mean : float
+        The mean affinity that it gives.
 
     Raises
     ------
@@ -199,7 +236,7 @@ def solve_rate(moments, c, rtol=1e-10, max_iter=500):
     for _ in range(max_iter):
         mean, slope = moments(rate)
         if rate > 0 and abs(mean - c) <= rtol * c:
-            return rate
+            return rate, mean
         rate += math.log(mean / c) * mean / slope
     raise ValueError(f"No bandwidth has mean affinity c={c}: the last had {mean}.")
 

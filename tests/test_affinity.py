@@ -52,13 +52,14 @@ def test_solve_rate_agrees_with_bracketing(c, seed):
         A = rbf_affinity(D.clone(), rate)
         return float(A.mean()), float((A * D).mean())
 
-    rate = solve_rate(moments, c)
+    rate, mean = solve_rate(moments, c)
 
     def excess(log_rate):
         return np.exp(-np.exp(log_rate) * D.numpy()).mean() - c
 
     expected = math.exp(brentq(excess, -20, 20, xtol=1e-14))
     assert rate == pytest.approx(expected, rel=1e-9)
+    assert mean == pytest.approx(c, rel=1e-9)
     assert visited == sorted(visited), "Newton's method passed the root"
 
 
@@ -101,8 +102,9 @@ def test_solve_rate_at_the_ends(c):
         A = rbf_affinity(D.clone(), rate)
         return float(A.mean()), float((A * D).mean())
 
-    rate = solve_rate(moments, c)
+    rate, mean = solve_rate(moments, c)
     assert np.exp(-rate * D.numpy()).mean() == pytest.approx(c, rel=1e-10)
+    assert mean == pytest.approx(c, rel=1e-10)
     assert rate > 0
 
 

@@ -128,6 +128,11 @@ def test_one_landmark_has_no_ridge_normalisation():
         RBFAutoScaleAligner(n_landmarks=1, normalize="ridge").fit(X)
 
 
+def test_a_gamma_too_small_for_float64():
+    with pytest.raises(ValueError, match="gamma=1e-320 is too small for float64"):
+        RBFAutoScaleAligner(gamma=1e-320, n_landmarks=4).fit(X)
+
+
 def test_more_landmarks_than_rows():
     aligner = RBFAutoScaleAligner(n_landmarks=41)
     with pytest.warns(UserWarning, match="greater than the number of samples"):
