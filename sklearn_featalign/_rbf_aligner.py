@@ -3,38 +3,27 @@
 import warnings
 from numbers import Integral, Real
 
-from sklearn.base import (
-    BaseEstimator,
-    ClassNamePrefixFeaturesOutMixin,
-    TransformerMixin,
-    _fit_context,
-)
+import numpy as np
+import torch
+from sklearn.base import _fit_context
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import check_is_fitted
 
 from sklearn_featalign._affinity import (
     affinity_features,
     fit_rate,
     ridge_projection,
 )
+from sklearn_featalign._base import BaseAligner
 from sklearn_featalign._coordinates import coordinates, fit_frame
 from sklearn_featalign._landmarks import SPREAD_OUT, select_landmarks
-from sklearn_featalign._torch import (
-    Rows,
-    remember_features,
-    resolve_device,
-    to_numpy,
-    to_torch,
-    validate_rows,
-)
+from sklearn_featalign._torch import Rows, to_numpy, to_torch
+from sklearn_featalign._views import block
 
 # At least so many rows, if there are, give the median that coordinates start from.
 _MEDIAN_ROWS = 1024
 
 
-class RBFAutoScaleAligner(
-    ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
-):
+class RBFAutoScaleAligner(BaseAligner):
     r"""Affinities to landmark rows, with the bandwidth solved for their mean.
 
     Each row x becomes its RBF affinities to the landmark rows l,
@@ -65,7 +54,7 @@ class RBFAutoScaleAligner(
         :math:`1 / \sigma`, it is a width and not a decay: larger means smoother.
 
     n_landmarks : int or None, default=1000
-        Number of landmarks, which is the number of output features. None takes
+        Number of landmarks, which is the number of features of a view. None takes
         every training row, in its own order. More than there are rows takes every
         row too, with a warning.
 
@@ -73,9 +62,10 @@ class RBFAutoScaleAligner(
         How landmarks are chosen among the training rows. "farthest" takes the
         farthest row from those taken before; it spreads few landmarks best, and
         takes outliers. "kmeans++" seeds as k-means does. Both of these hold the
-        training rows in float64, and look at their features: aligners fitted apart
-        on two networks then take different objects, which makes their features
-        incomparable. "random" takes the same ones for the same `random_state`.
+        training rows in float64, and look at the features of all views, each scaled
+        to unit variance: aligners fitted apart on two networks then take different
+        objects, which makes their features incomparable. "random" takes the same ones
+        for the same `random_state`.
 
     normalize : {None, "ridge"}, default=None
         "ridge" decorrelates the affinities and scales the rows to unit length. Dot
@@ -93,6 +83,20 @@ class RBFAutoScaleAligner(
         dimension; on raw high-dimensional features it hurts, and it is not robust to
         outliers.
 
+    views : list, dict or None, default=None
+        How the columns of X split into views, features that different networks have of
+        the same rows: widths such as ``[768, 1024]``, a list of slices, of lists of
+        column indices or of column names, or a dict of any of these by name, such as
+        ``{"clip": 768, "dino": 1024}``. Columns that are selected by no view are left
+        out. Where all columns of a view are NaN, the row lacks this view; such rows
+        take part in the fit of their other views, and landmarks are chosen among the
+        rows that have every view. None is one view, without missing values.
+
+    output : {"concat", "coalesce", "mean"}, str or int, default="concat"
+        What is returned of several views: their features side by side; those of the
+        first view that a row has; the mean over the views that it has; or those of one
+        view, given by name or index. It may be changed after the fit.
+
     device : str, default="auto"
         "cpu", "cuda" or "cuda:<index>". "auto" is the device of a CUDA tensor passed
         as X, else CUDA where there is one, else the CPU. It is resolved at each call.
@@ -108,12 +112,16 @@ class RBFAutoScaleAligner(
 
     Attributes
     ----------
-    gamma_ : float
-        The bandwidth, in the sense of `gamma`.
+    gamma_ : float, or ndarray of shape (n_views,)
+        The bandwidth, in the sense of `gamma`; one for each view if `views` is set.
 
-    mean_affinity_ : float
+    mean_affinity_ : float, or ndarray of shape (n_views,)
         Mean affinity between the training rows and the landmarks, before any
         normalisation: `c`, if the bandwidth was solved for it.
+
+    view_columns_ : dict of str to ndarray of int
+        The columns of X that each view has, by name: "view0", "view1" and so on where
+        `views` gives no names.
 
     landmarks_ : ndarray of shape (n_landmarks_, n_features_in_)
         The landmark rows, as they were given.
@@ -133,6 +141,7 @@ class RBFAutoScaleAligner(
 
     See Also
     --------
+    stack_views : Puts views side by side, with NaN where one is absent.
     sklearn.kernel_approximation.Nystroem : Kernel map that is not comparable across
         feature spaces.
     sklearn.metrics.pairwise.rbf_kernel : The kernel alone.
@@ -179,6 +188,12 @@ class RBFAutoScaleAligner(
 
     >>> bool(np.allclose(aligner.fit_transform(Y), X_new))
     True
+
+    Both at once, as views: rows that were not landmarks find themselves across.
+
+    >>> views = RBFAutoScaleAligner(views=[8, 8], n_landmarks=50, random_state=0)
+    >>> views.fit(np.hstack([X, Y])[:100]).score(np.hstack([X, Y])[100:])
+    1.0
     """
 
     _parameter_constraints = {
@@ -189,6 +204,8 @@ class RBFAutoScaleAligner(
         "normalize": [None, StrOptions({"ridge"})],
         "ridge": [Interval(Real, 0, None, closed="neither")],
         "whiten": [None, StrOptions({"pca"})],
+        "views": [None, list, tuple, dict],
+        "output": [str, Integral],
         "device": [str],
         "batch_size": [
             StrOptions({"auto"}),
@@ -207,6 +224,8 @@ class RBFAutoScaleAligner(
         normalize=None,
         ridge=1.0,
         whiten=None,
+        views=None,
+        output="concat",
         device="auto",
         batch_size="auto",
         random_state=None,
@@ -218,13 +237,17 @@ class RBFAutoScaleAligner(
         self.normalize = normalize
         self.ridge = ridge
         self.whiten = whiten
+        self.views = views
+        self.output = output
         self.device = device
         self.batch_size = batch_size
         self.random_state = random_state
 
+    _feature_prefix = "rbf"
+
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y=None):
-        """Choose the landmarks and solve the bandwidth.
+        """Choose the landmarks and solve the bandwidth, of each view.
 
         Parameters
         ----------
@@ -242,48 +265,38 @@ class RBFAutoScaleAligner(
         ------
         ValueError
             If all rows are equal, if `c` is not above the share of zero distances,
-            or if the device is not there.
+            if fewer than two rows have every view, or if the device is not there.
         """
-        rows = self._rows(validate_rows(self, X, fitting=True), self.n_landmarks)
-        frame = self._fit_frame(rows)
-        indices = select_landmarks(
-            rows,
+        training = self._open_training(X, self.n_landmarks)
+        views, paired = training.views, training.paired
+        frames = {}
+        for name, rows in views.items():
+            with self._naming(name):
+                frames[name] = self._fit_frame(rows)
+        chosen = select_landmarks(
+            len(paired),
             self.n_landmarks,
             self.landmarks,
-            lambda batch: coordinates(batch, frame),
+            lambda: joint_coordinates(views, frames, paired),
             self.random_state,
+            "samples" if self.views is None else "rows with every view",
         )
-        view = self._fit_view(rows, frame, indices)
-        remember_features(self, X)
-        self.gamma_ = view.pop("gamma")
-        self.mean_affinity_ = view.pop("mean_affinity")
-        self._view = view
-        self.landmarks_ = view["landmarks"]
+        indices = paired[chosen]
+        states = {}
+        for name, rows in views.items():
+            with self._naming(name):
+                states[name] = self._fit_view(rows, frames[name], indices)
+        self._close_training(X, training)
+        gammas = [state.pop("gamma") for state in states.values()]
+        means = [state.pop("mean_affinity") for state in states.values()]
+        one = self.views is None
+        self.gamma_ = gammas[0] if one else np.array(gammas)
+        self.mean_affinity_ = means[0] if one else np.array(means)
+        self.landmarks_ = training.rows.at(indices).to_numpy()
         self.landmark_indices_ = indices
         self.n_landmarks_ = len(indices)
+        self._states = states
         return self
-
-    def transform(self, X):
-        """Return the affinities of rows to the landmarks.
-
-        Parameters
-        ----------
-        X : {array-like, tensor} of shape (n_samples, n_features_in_)
-            Rows.
-
-        Returns
-        -------
-        X_new : {ndarray, tensor} of shape (n_samples, n_landmarks_)
-            Affinities between 0 and 1, or with ``normalize="ridge"`` rows of unit
-            length.
-        """
-        check_is_fitted(self)
-        rows = self._rows(validate_rows(self, X), self.n_landmarks_)
-        return self._transform_view(rows, self._view)
-
-    def _rows(self, X, n_landmarks):
-        device = resolve_device(self.device, X)
-        return Rows(X, device, self.batch_size, n_landmarks or len(X))
 
     def _fit_frame(self, rows):
         step = max(1, len(rows) // _MEDIAN_ROWS)
@@ -302,32 +315,39 @@ class RBFAutoScaleAligner(
 
     def _fit_view(self, rows, frame, indices):
         """Return what the features of a view are computed from, in arrays."""
-        landmark_rows = rows.load(indices)
+        landmark_rows = rows.at(indices).load()
         landmarks = coordinates(landmark_rows, frame)
         gamma = self.gamma if self.gamma == "auto" else float(self.gamma)
-        view = frame | fit_rate(
+        state = frame | fit_rate(
             rows.map, len(rows), frame, landmarks, float(self.c), gamma
         )
         if self.normalize == "ridge":
-            affinities = affinity_features(landmark_rows, landmarks, view)
+            affinities = affinity_features(landmark_rows, landmarks, state)
             projection, intercept = ridge_projection(affinities, float(self.ridge))
-            view |= {"projection": projection, "intercept": intercept}
-        return to_numpy(view | {"landmarks": rows.take(indices)})
+            state |= {"projection": projection, "intercept": intercept}
+        return to_numpy(state)
 
-    def _transform_view(self, rows, view):
-        """Return the features of rows of a view."""
-        view = to_torch(view, rows.device)
-        landmarks = coordinates(view["landmarks"].double(), view)
-        return rows.collect(
-            lambda batch: affinity_features(batch, landmarks, view),
-            len(landmarks),
-        )
+    def _view_function(self, name, device):
+        """Return a function from a batch of rows of a view to their features."""
+        state = to_torch(self._states[name], device)
+        landmark_rows = block(self.landmarks_, self.view_columns_[name])
+        landmarks = coordinates(Rows(landmark_rows, device, 1, 1).load(), state)
+        return lambda batch: affinity_features(batch, landmarks, state)
 
     @property
-    def _n_features_out(self):
+    def _n_view_features(self):
         return self.n_landmarks_
 
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
-        return tags
+
+def joint_coordinates(views, frames, indices):
+    """Return rows in the coordinates of all views, each scaled to unit variance."""
+    return torch.cat(
+        [
+            torch.cat(
+                list(rows.at(indices).map(lambda batch, f=frame: coordinates(batch, f)))
+            )
+            / frame["total_variance"] ** 0.5
+            for rows, frame in zip(views.values(), frames.values(), strict=True)
+        ],
+        dim=1,
+    )

@@ -42,19 +42,22 @@ def resolve_device(device, X=None):
     return torch.device(device)
 
 
-def validate_rows(estimator, X, *, fitting=False):
-    """Validate X and return it as an array, or a detached tensor, of floats.
+def check_rows(estimator, X, *, min_samples=1, allow_nan=False, input_name="X"):
+    """Check the values of X and return it as an array, or a detached tensor, of floats.
 
-    float32 and float64 stay, half types become float32, all else float64. While
-    fitting nothing is written on the estimator (`remember_features` does that), so
-    that a fit which fails leaves an older one usable.
+    float32 and float64 stay, half types become float32, all else float64. Nothing is
+    written on the estimator and the columns are not compared with those of its fit:
+    that is up to the caller and `check_names`.
 
     Parameters
     ----------
-    estimator : estimator
+    estimator : estimator or None
+        Named in the errors.
     X : {array-like, tensor} of shape (n_samples, n_features)
-    fitting : bool
-        Whether X may have any number of features and needs at least two rows.
+    min_samples : int
+    allow_nan : bool
+    input_name : str
+        What X is called in the errors.
 
     Returns
     -------
@@ -62,36 +65,64 @@ def validate_rows(estimator, X, *, fitting=False):
     """
     is_tensor = isinstance(X, torch.Tensor)
     if is_tensor and X.layout != torch.strided:
-        raise TypeError("Sparse data was passed for X, but dense data is required.")
-    array = _stand_in(X) if is_tensor else X
-    # "numeric" refuses strings of digits, which a dtype of float would parse.
-    checks = {"dtype": "numeric", "ensure_all_finite": not is_tensor}
-    if fitting:
-        checks |= {"ensure_min_samples": 2, "input_name": "X"}
-        array = check_array(array, estimator=estimator, **checks)
-    else:
-        array = validate_data(estimator, array, reset=False, **checks)
+        raise TypeError(
+            f"Sparse data was passed for {input_name}, but dense data is required."
+        )
+    array = check_array(
+        _stand_in(X),
+        # "numeric" refuses strings of digits, which a dtype of float would parse.
+        dtype="numeric",
+        ensure_all_finite="allow-nan" if allow_nan else True,
+        ensure_min_samples=min_samples,
+        estimator=estimator,
+        input_name=input_name,
+    )
     if not is_tensor:
-        is_single = array.dtype.kind == "f" and array.dtype.itemsize <= 4
-        return array.astype(np.float32 if is_single else np.float64, copy=False)
-    is_single = X.is_floating_point() and X.dtype.itemsize <= 4
-    X = X.detach().to(torch.float32 if is_single else torch.float64)
-    not_finite = X[~torch.isfinite(X)][:1].cpu().numpy()
-    name = type(estimator).__name__
-    assert_all_finite(not_finite, estimator_name=name, input_name="X")
+        dtype = np.float32 if is_single(array) else np.float64
+        return array.astype(dtype, copy=False)
+    X = X.detach().to(torch.float32 if is_single(X) else torch.float64)
+    refused = torch.isinf(X) if allow_nan else ~torch.isfinite(X)
+    first = X[refused][:1].cpu().numpy()
+    name = type(estimator).__name__ if estimator is not None else None
+    assert_all_finite(first, estimator_name=name, input_name=input_name)
     return X
 
 
+def check_names(estimator, X):
+    """Refuse columns whose names are not those of the fit."""
+    # Without ensure_2d their number is not looked at.
+    validate_data(estimator, X, reset=False, skip_check_array=True, ensure_2d=False)
+
+
 def remember_features(estimator, X):
-    """Write number and names of the features of X on the estimator, at a fit's end."""
-    array = _stand_in(X) if isinstance(X, torch.Tensor) else X
-    validate_data(estimator, array, reset=True, skip_check_array=True)
+    """Write number and names of the columns of X on the estimator.
+
+    That comes last in a fit, so that one which fails leaves an older one usable.
+    """
+    validate_data(estimator, _stand_in(X), reset=True, skip_check_array=True)
+
+
+def is_single(X):
+    """Return whether an array or tensor is of single or half precision."""
+    if isinstance(X, torch.Tensor):
+        return X.is_floating_point() and X.dtype.itemsize <= 4
+    return X.dtype.kind == "f" and X.dtype.itemsize <= 4
 
 
 def _stand_in(X):
-    """Return an array of the shape and kind of a tensor that takes no memory."""
+    """Return for a tensor an array of its shape and kind that takes no memory."""
+    if not isinstance(X, torch.Tensor):
+        return X
     kind = np.complex64 if X.is_complex() else np.float32
     return np.broadcast_to(np.zeros((), kind), tuple(X.shape))
+
+
+def full_like(X, n_columns, value):
+    """Return an array or tensor like X, of another width, filled with a value."""
+    shape = (X.shape[0], n_columns)
+    if isinstance(X, torch.Tensor):
+        return torch.full(shape, value, dtype=X.dtype, device=X.device)
+    return np.full(shape, value, dtype=X.dtype)
 
 
 class Rows:
@@ -106,38 +137,57 @@ class Rows:
     n_outputs : int
         Numbers computed for each row; "auto" lets these and the features of a batch
         take 32 MiB, of which a few copies are at work at a time.
+    where : ndarray of int, optional
+        The rows of X that are meant, in this order; all by default.
     """
 
-    def __init__(self, X, device, batch_size, n_outputs):
+    def __init__(self, X, device, batch_size, n_outputs, where=None):
         self.X = X
         self.device = device
+        self.where = where
         if batch_size == "auto":
             batch_size = max(1, _BATCH_NUMBERS // (X.shape[1] + n_outputs))
         self.batch_size = batch_size
 
     def __len__(self):
         """Return the number of rows."""
-        return self.X.shape[0]
+        return self.X.shape[0] if self.where is None else len(self.where)
 
-    def take(self, rows):
-        """Return the rows of a slice or an index array as they came."""
-        if isinstance(self.X, torch.Tensor) and isinstance(rows, np.ndarray):
-            rows = torch.from_numpy(rows).to(self.X.device)
-        return self.X[rows]
+    def at(self, where):
+        """Return other rows of the same X."""
+        return Rows(self.X, self.device, self.batch_size, 0, where)
 
-    def load(self, rows):
-        """Return the rows of a slice or an index array in float64 on the device."""
+    def _positions(self, rows):
+        """Return where a slice of the rows stands in X, as X takes it for an index."""
+        if self.where is None:
+            return rows
+        where = self.where[rows]
+        is_tensor = isinstance(self.X, torch.Tensor)
+        return torch.from_numpy(where).to(self.X.device) if is_tensor else where
+
+    def take(self, rows=slice(None)):
+        """Return a slice of the rows as they came."""
+        return self.X[self._positions(rows)]
+
+    def load(self, rows=slice(None)):
+        """Return a slice of the rows in float64 on the device."""
         taken = self.take(rows)
         if isinstance(taken, np.ndarray):
             # A copy in any case: torch wants writable memory and positive strides.
             taken = torch.from_numpy(np.array(taken, order="C"))
         return taken.to(self.device).to(torch.float64)
 
+    def to_numpy(self):
+        """Return the rows as they came, in an array of their own."""
+        taken = self.take()
+        if isinstance(taken, torch.Tensor):
+            taken = taken.cpu().numpy()
+        return np.array(taken, order="C")
+
     @property
     def rounding(self):
         """Standard deviation of the rounding errors of numbers just below one."""
-        single = self.X.dtype in (np.float32, torch.float32)
-        return (2.0**-24 if single else 2.0**-53) / 3**0.5
+        return (2.0**-24 if is_single(self.X) else 2.0**-53) / 3**0.5
 
     def map(self, function):
         """Yield ``function(batch)`` for one batch after the other.
@@ -168,24 +218,36 @@ class Rows:
         torch.cuda.empty_cache()
         return None
 
-    def collect(self, function, n_outputs):
-        """Return ``function(batch)`` for all rows in a container and dtype like X's.
+    def collect(self, function, out, add=False):
+        """Write ``function(batch)`` for all rows into these rows of a container.
 
-        Returns
-        -------
-        out : {ndarray, tensor} of shape (n_samples, n_outputs)
+        Parameters
+        ----------
+        function : callable
+        out : {ndarray, tensor} of shape (len(X), n_outputs)
+            Of the kind of X.
+        add : bool
+            Whether to add to what is there.
         """
-        shape = (len(self), n_outputs)
-        if isinstance(self.X, torch.Tensor):
-            out = target = torch.empty(shape, dtype=self.X.dtype, device=self.X.device)
-        else:
-            out = np.empty(shape, dtype=self.X.dtype)
-            target = torch.from_numpy(out)
         start = 0
         for block in self.map(function):
-            target[start : start + len(block)].copy_(block)
+            rows = self._positions(slice(start, start + len(block)))
+            if isinstance(out, torch.Tensor):
+                block = block.to(out)
+            else:
+                block = block.cpu().numpy()
+            if add:
+                out[rows] += block
+            else:
+                out[rows] = block
             start += len(block)
-        return out
+
+
+def as_like(values, X):
+    """Return an array as an array or tensor of the kind, dtype and device of X."""
+    if isinstance(X, torch.Tensor):
+        return torch.from_numpy(values).to(X)
+    return values.astype(X.dtype)
 
 
 def to_numpy(state):

@@ -4,15 +4,13 @@ import torch
 from sklearn.kernel_approximation import Nystroem
 
 from sklearn_featalign._landmarks import select_landmarks
-from sklearn_featalign._torch import Rows
 
 METHODS = ["random", "farthest", "kmeans++"]
 
 
 def select(X, n_landmarks, method, random_state=0):
-    rows = Rows(X, torch.device("cpu"), batch_size=7, n_outputs=1)
     return select_landmarks(
-        rows, n_landmarks, method, lambda batch: batch, random_state
+        len(X), n_landmarks, method, lambda: torch.from_numpy(X), random_state
     )
 
 

@@ -8,8 +8,15 @@ import pytest
 import sklearn_featalign
 
 FOLDER = Path(sklearn_featalign.__file__).parent
-PURE = ["_affinity", "_coordinates"]
-RINGS = {name: 0 for name in PURE} | {"_torch": 1, "_landmarks": 1, "_rbf_aligner": 2}
+PURE = ["_affinity", "_coordinates", "_similarity"]
+RINGS = {name: 0 for name in PURE} | {
+    "_torch": 1,
+    "_landmarks": 1,
+    "_views": 1,
+    "metrics": 2,
+    "_base": 3,
+    "_rbf_aligner": 4,
+}
 
 
 def imports(module):

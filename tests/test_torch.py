@@ -3,7 +3,7 @@ import pytest
 import torch
 from sklearn.base import BaseEstimator
 
-from sklearn_featalign._torch import Rows, resolve_device, validate_rows
+from sklearn_featalign._torch import Rows, check_rows, resolve_device
 
 CPU = torch.device("cpu")
 
@@ -34,18 +34,18 @@ def test_auto_without_cuda_is_the_cpu(monkeypatch):
 )
 def test_dtypes(given, kept):
     X = np.array([[0, 1], [1, 0], [1, 1]], dtype=given)
-    assert validate_rows(BaseEstimator(), X, fitting=True).dtype == kept
-    tensor = validate_rows(BaseEstimator(), torch.from_numpy(X), fitting=True)
+    assert check_rows(BaseEstimator(), X).dtype == kept
+    tensor = check_rows(BaseEstimator(), torch.from_numpy(X))
     assert tensor.dtype == getattr(torch, kept)
 
 
 def test_further_kinds_of_rows():
     for dtype in (">f4", ">f8", "longdouble", object):
-        X = validate_rows(BaseEstimator(), np.eye(3).astype(dtype), fitting=True)
+        X = check_rows(BaseEstimator(), np.eye(3).astype(dtype))
         assert X.dtype == (np.float32 if dtype == ">f4" else np.float64)
         np.testing.assert_array_equal(X, np.eye(3))
     tensor = torch.eye(3, dtype=torch.bfloat16, requires_grad=True)
-    tensor = validate_rows(BaseEstimator(), tensor, fitting=True)
+    tensor = check_rows(BaseEstimator(), tensor)
     assert tensor.dtype == torch.float32 and not tensor.requires_grad
 
 
@@ -55,9 +55,26 @@ def test_batches_cover_all_rows_in_order(as_tensor):
     rows = Rows(torch.from_numpy(X) if as_tensor else X, CPU, 5, n_outputs=2)
     sizes = list(rows.map(len))
     assert sizes == [5, 5, 5, 5, 3]
-    out = rows.collect(lambda batch: 2 * batch[:, :2], n_outputs=2)
-    assert isinstance(out, torch.Tensor) == as_tensor
+    out = rows.X[:, :2] * 0
+    rows.collect(lambda batch: 2 * batch[:, :2], out)
     np.testing.assert_array_equal(out, 2 * X[:, :2])
+
+
+@pytest.mark.parametrize("as_tensor", [False, True])
+def test_chosen_rows_are_written_where_they_stand(as_tensor):
+    X = np.random.default_rng(0).normal(size=(23, 3)).astype(np.float32)
+    where = np.array([20, 1, 2, 9, 7])
+    rows = Rows(torch.from_numpy(X) if as_tensor else X, CPU, 2, 1, where)
+    assert len(rows) == 5
+    np.testing.assert_array_equal(rows.take(slice(1, 4)), X[[1, 2, 9]])
+    np.testing.assert_array_equal(rows.load(), X[where].astype(float))
+    np.testing.assert_array_equal(rows.to_numpy(), X[where])
+    np.testing.assert_array_equal(rows.at(np.array([3])).load(), X[[3]])
+    out = rows.X * 0 + 1
+    rows.collect(lambda batch: batch, out, add=True)
+    expected = np.ones_like(X)
+    expected[where] += X[where]
+    np.testing.assert_array_equal(out, expected)
 
 
 def test_auto_batches_bound_the_numbers_at_work():
@@ -78,7 +95,8 @@ def test_out_of_memory_halves_the_batch(fits):
             raise torch.OutOfMemoryError("out of memory")
         return batch
 
-    out = Rows(X, CPU, 16, n_outputs=2).collect(function, n_outputs=2)
+    out = np.zeros_like(X)
+    Rows(X, CPU, 16, n_outputs=2).collect(function, out)
     np.testing.assert_array_equal(out, X)
     assert seen[0] == 16 and seen[-1] <= fits
 
@@ -88,7 +106,7 @@ def test_one_row_too_large_raises():
         raise torch.OutOfMemoryError("out of memory")
 
     with pytest.raises(torch.OutOfMemoryError):
-        Rows(np.zeros((8, 2)), CPU, 8, n_outputs=2).collect(function, n_outputs=2)
+        Rows(np.zeros((8, 2)), CPU, 8, n_outputs=2).collect(function, np.zeros((8, 2)))
 
 
 @pytest.mark.parametrize(
@@ -103,6 +121,6 @@ def test_memory_layout_does_not_matter(layout):
     X = np.random.default_rng(0).normal(size=(6, 3))
     arranged = layout(X)
     arranged.flags.writeable = False
-    loaded = Rows(arranged, CPU, 4, n_outputs=1).load(slice(None))
+    loaded = Rows(arranged, CPU, 4, n_outputs=1).load()
     assert loaded.is_contiguous()
     np.testing.assert_array_equal(loaded, X)

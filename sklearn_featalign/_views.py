@@ -1,0 +1,371 @@
+"""Views: blocks of columns of one X, absent from a row where they are all NaN."""
+
+from numbers import Integral
+
+import numpy as np
+import torch
+from sklearn.utils import check_array, check_consistent_length
+from sklearn.utils._indexing import _get_column_indices
+
+from sklearn_featalign._torch import is_single
+
+# Values of `output` that a view cannot be called by.
+OUTPUTS = ("concat", "coalesce", "mean")
+
+# Numbers looked at in one go for NaN.
+_CHUNK = 2**24
+
+
+def resolve_views(views, X):
+    """Return the columns of each view.
+
+    Parameters
+    ----------
+    views : None, list or dict
+        See `RBFAutoScaleAligner`. None is one view of all columns.
+    X : {ndarray, tensor, DataFrame} of shape (n_samples, n_features)
+
+    Returns
+    -------
+    columns : dict of str to ndarray of int
+        In the order of the views.
+
+    Raises
+    ------
+    ValueError
+        If widths do not add up to the columns of X, if a view is empty, or if two
+        share a column.
+    """
+    n_features = X.shape[1]
+    if views is None:
+        return {"view0": np.arange(n_features)}
+    named = _named(views)
+    if all(_is_width(width) for width in named.values()):
+        if sum(named.values()) != n_features:
+            raise ValueError(
+                f"views={views} take {sum(named.values())} columns, but X has "
+                f"{n_features}. X holds all views side by side; "
+                "sklearn_featalign.stack_views([A, None], widths) puts NaN where a "
+                "view is absent."
+            )
+        return columns_of_widths(named)
+    columns = {}
+    for name, selector in named.items():
+        if _is_width(selector):
+            raise ValueError(
+                f"views={views} mixes a width with selections of columns; one column "
+                "alone is a list: [3]."
+            )
+        columns[name] = np.asarray(_get_column_indices(X, selector), dtype=np.int64)
+    _check_disjoint(columns)
+    return columns
+
+
+def columns_of_widths(widths):
+    """Return the columns of views that stand side by side, from a dict of widths."""
+    _check_widths(widths)
+    ends = np.cumsum(list(widths.values()))
+    return {
+        name: np.arange(end - width, end)
+        for (name, width), end in zip(widths.items(), ends, strict=True)
+    }
+
+
+def _is_width(selector):
+    return isinstance(selector, Integral) and not isinstance(selector, bool)
+
+
+def _check_widths(widths):
+    for name, width in widths.items():
+        if width < 1:
+            raise ValueError(f"View {name!r} needs at least one column, got {width}.")
+
+
+def _named(views):
+    """Return the selectors of views by name."""
+    if not len(views):
+        raise ValueError("views needs at least one view; views=None is one of all X.")
+    if not isinstance(views, dict):
+        return {f"view{index}": selector for index, selector in enumerate(views)}
+    for name in views:
+        if not isinstance(name, str) or name in OUTPUTS:
+            raise ValueError(
+                f"views has the name {name!r}; names are strings other than "
+                f"{', '.join(map(repr, OUTPUTS))}."
+            )
+    return views
+
+
+def _check_disjoint(columns):
+    owner = {}
+    for name, indices in columns.items():
+        if not len(indices):
+            raise ValueError(f"View {name!r} has no columns.")
+        for index in indices.tolist():
+            if index in owner:
+                raise ValueError(
+                    f"Column {index} is taken twice: by view {owner[index]!r} and by "
+                    f"view {name!r}."
+                )
+            owner[index] = name
+
+
+def block(X, columns):
+    """Return columns of an array or tensor, without a copy if they are adjacent."""
+    first, last = int(columns[0]), int(columns[-1])
+    if np.array_equal(columns, np.arange(first, last + 1)):
+        return X[:, first : last + 1]
+    return X[:, columns]
+
+
+def find_present(X, columns):
+    """Return for each view the rows that have it.
+
+    Parameters
+    ----------
+    X : {ndarray, tensor} of shape (n_samples, n_features)
+    columns : dict of str to ndarray of int
+
+    Returns
+    -------
+    present : dict of str to ndarray of shape (n_samples,), bool
+
+    Raises
+    ------
+    ValueError
+        If a view is NaN in part of its columns.
+    """
+    present = {}
+    for name, indices in columns.items():
+        n_missing = _count_nan(block(X, indices))
+        in_part = np.flatnonzero((n_missing > 0) & (n_missing < len(indices)))
+        if len(in_part):
+            row = in_part[0]
+            raise ValueError(
+                f"Row {row} of X is NaN in {n_missing[row]} of the {len(indices)} "
+                f"columns of view {name!r}. A view is absent from a row where all of "
+                "its columns are NaN; values that are missing within a view have to "
+                "be imputed."
+            )
+        present[name] = n_missing == 0
+    return present
+
+
+def _count_nan(X):
+    """Return the number of NaN in each row."""
+    step = max(1, _CHUNK // X.shape[1])
+    is_nan = torch.isnan if isinstance(X, torch.Tensor) else np.isnan
+    counts = [is_nan(X[i : i + step]).sum(1) for i in range(0, len(X), step)]
+    if isinstance(X, torch.Tensor):
+        return torch.cat(counts).cpu().numpy()
+    return np.concatenate(counts)
+
+
+def view_name(view, names):
+    """Return the name of a view given by name or index."""
+    names = list(names)
+    if isinstance(view, str) and view in names:
+        return view
+    if _is_width(view) and 0 <= view < len(names):
+        return names[view]
+    raise ValueError(
+        f"{view!r} is no view: there are {', '.join(map(repr, names))}, or their "
+        f"indices from 0 to {len(names) - 1}."
+    )
+
+
+def output_plan(output, present):
+    """Say which view goes where in the output.
+
+    Parameters
+    ----------
+    output : {"concat", "coalesce", "mean"}, str or int
+    present : dict of str to ndarray of shape (n_samples,), bool
+
+    Returns
+    -------
+    plan : list of (name, slot, rows)
+        The rows of a view, a mask, that make up the block of columns `slot`.
+    """
+    if output == "concat":
+        return [(name, slot, rows) for slot, (name, rows) in enumerate(present.items())]
+    if output == "mean":
+        return [(name, 0, rows) for name, rows in present.items()]
+    if output == "coalesce":
+        plan, taken = [], False
+        for name, rows in present.items():
+            plan.append((name, 0, rows & ~taken))
+            taken = taken | rows
+        return plan
+    name = view_name(output, present)
+    return [(name, 0, present[name])]
+
+
+def stack_views(blocks, views):
+    """Put views side by side, with NaN for those that are absent.
+
+    Parameters
+    ----------
+    blocks : list or dict of {array-like, tensor} of shape (n_samples, n_view_features)
+        One for each view in order, or by name; None, or a name left out, is an
+        absent view.
+    views : aligner, list of int or dict of str to int
+        An aligner with views (a fitted one, if its views are not widths), or the
+        widths themselves.
+
+    Returns
+    -------
+    X : {ndarray, tensor, DataFrame} of shape (n_samples, n_features)
+        float32 if all blocks are, or of half types, else float64. pandas DataFrames
+        give a DataFrame if the aligner was fitted on one.
+
+    Raises
+    ------
+    ValueError
+        If a block has another width than its view, if blocks differ in length, or
+        if all are absent.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_featalign import stack_views
+    >>> stack_views([np.ones((2, 3)), None], [3, 2])
+    array([[ 1.,  1.,  1., nan, nan],
+           [ 1.,  1.,  1., nan, nan]])
+    """
+    columns, n_features, feature_names = _layout(views)
+    given = {
+        name: values
+        for name, values in _by_name(blocks, columns).items()
+        if values is not None
+    }
+    if not given:
+        raise ValueError("All views are absent: at least one block is needed.")
+    arrays = {name: _check_block(values) for name, values in given.items()}
+    check_consistent_length(*arrays.values())
+    for name, values in arrays.items():
+        if values.shape[1] != len(columns[name]):
+            raise ValueError(
+                f"View {name!r} has {len(columns[name])} columns, but its block has "
+                f"{values.shape[1]}."
+            )
+    X = _fill(arrays, columns, n_features)
+    if feature_names is None or not all(map(_is_frame, given.values())):
+        return X
+    for name, frame in given.items():
+        check_view_names(frame, name, columns[name], feature_names)
+    first = next(iter(given.values()))
+    return type(first)(X, index=first.index, columns=feature_names)
+
+
+def split_views(X, views):
+    """Return the views that stand side by side in X.
+
+    Parameters
+    ----------
+    X : {array-like, tensor, DataFrame} of shape (n_samples, n_features)
+    views : aligner, list of int or dict of str to int
+        As for `stack_views`.
+
+    Returns
+    -------
+    blocks : list of {ndarray, tensor, DataFrame} of shape (n_samples, n_view_features)
+        In the order of the views; absent ones stay NaN.
+    """
+    columns, n_features, _ = _layout(views)
+    if not hasattr(X, "shape"):
+        X = np.asarray(X)
+    if X.ndim != 2 or X.shape[1] != n_features:
+        raise ValueError(
+            f"The views take {n_features} columns, but X has shape {tuple(X.shape)}."
+        )
+    if _is_frame(X):
+        return [X.iloc[:, indices] for indices in columns.values()]
+    return [block(X, indices) for indices in columns.values()]
+
+
+def keep_view(X, name, columns):
+    """Return a copy of X in which all views but one are NaN."""
+    others = [index for other, c in columns.items() if other != name for index in c]
+    if _is_frame(X):
+        X = X.astype({X.columns[index]: float for index in others})
+        X.iloc[:, others] = np.nan
+        return X
+    X = _check_block(X)
+    if isinstance(X, torch.Tensor):
+        X = X.detach().to(torch.float32 if is_single(X) else torch.float64, copy=True)
+    else:
+        X = X.astype(np.float32 if is_single(X) else np.float64)
+    X[:, others] = np.nan
+    return X
+
+
+def check_view_names(frame, name, columns, feature_names):
+    """Refuse a DataFrame whose columns are not those that a view was fitted with."""
+    if list(frame.columns) != list(feature_names[columns]):
+        raise ValueError(
+            f"The feature names of view {name!r} should match those that were passed "
+            "during fit, in the same order."
+        )
+
+
+def _is_frame(values):
+    return hasattr(values, "iloc")
+
+
+def _layout(views):
+    """Return columns, their number and, if any, their names, from aligner or widths."""
+    if hasattr(views, "view_columns_"):
+        names = getattr(views, "feature_names_in_", None)
+        return views.view_columns_, views.n_features_in_, names
+    widths = getattr(views, "views", views)
+    if isinstance(widths, list | tuple | dict):
+        widths = _named(widths)
+        if all(_is_width(width) for width in widths.values()):
+            return columns_of_widths(widths), sum(widths.values()), None
+    raise ValueError(
+        "views must be a fitted aligner, or widths such as [768, 1024] or "
+        f"{{'clip': 768, 'dino': 1024}}, got {views!r}."
+    )
+
+
+def _by_name(blocks, names):
+    """Return blocks as a dict with the names of the views."""
+    if isinstance(blocks, dict):
+        unknown = [name for name in blocks if name not in names]
+        if unknown:
+            view_name(unknown[0], names)
+        return {name: blocks.get(name) for name in names}
+    if not isinstance(blocks, list | tuple) or len(blocks) != len(names):
+        raise ValueError(
+            f"blocks must be a list of {len(names)} views, with None for an absent "
+            "one, or a dict of them."
+        )
+    return dict(zip(names, blocks, strict=True))
+
+
+def _check_block(values):
+    """Return a block as an array or tensor of two dimensions."""
+    if isinstance(values, torch.Tensor):
+        if values.ndim != 2:
+            raise ValueError(f"Expected 2D tensor, got shape {tuple(values.shape)}.")
+        return values
+    return check_array(values, dtype="numeric", ensure_all_finite=False)
+
+
+def _fill(blocks, columns, n_features):
+    """Return blocks in their columns of an array or tensor of NaN."""
+    tensors = [isinstance(values, torch.Tensor) for values in blocks.values()]
+    if any(tensors) and not all(tensors):
+        raise TypeError("Either all blocks are tensors, or none is.")
+    first = next(iter(blocks.values()))
+    shape = (len(first), n_features)
+    single = all(map(is_single, blocks.values()))
+    if any(tensors):
+        dtype = torch.float32 if single else torch.float64
+        X = torch.full(shape, torch.nan, dtype=dtype, device=first.device)
+    else:
+        X = np.full(shape, np.nan, dtype=np.float32 if single else np.float64)
+    for name, values in blocks.items():
+        X[:, columns[name]] = values.to(X) if any(tensors) else values
+    return X

@@ -1,0 +1,421 @@
+"""How well features of two networks agree: retrieval, neighbours, kernels, clusters.
+
+Row i of X and row i of Y are features of the same object. The functions take arrays or
+tensors, compute in float64 on CUDA where there is one, and hold one block of the
+similarities at a time, so that 50,000 rows against 50,000 fit into little memory.
+"""
+
+from functools import partial
+
+import numpy as np
+import torch
+from sklearn.metrics import check_scoring
+from sklearn.pipeline import Pipeline
+from sklearn.utils import check_consistent_length
+
+from sklearn_featalign._similarity import (
+    affinity_by_label,
+    centred_overlap,
+    comparable,
+    log_mean_gaussian,
+    neighbor_means,
+    neighbors_within,
+    own_ranks,
+    unit_rows,
+)
+from sklearn_featalign._torch import Rows, check_rows, resolve_device
+from sklearn_featalign._views import keep_view, resolve_views, view_name
+
+__all__ = [
+    "alignment_loss",
+    "cluster_contrast",
+    "linear_cka",
+    "make_retrieval_scorer",
+    "make_view_scorer",
+    "mean_reciprocal_rank",
+    "mutual_knn",
+    "retrieval_accuracy",
+    "retrieval_ranks",
+    "uniformity_loss",
+]
+
+
+def retrieval_ranks(X, Y, *, metric="cosine", csls=None):
+    r"""Return the rank at which each row of X finds its own row among all rows of Y.
+
+    Parameters
+    ----------
+    X, Y : {array-like, tensor} of shape (n_samples, n_features)
+        Aligned features; row i of both is the same object.
+    metric : {"cosine", "dot", "euclidean"}, default="cosine"
+        What near means.
+    csls : int or None, default=None
+        Number of neighbours (10 in the paper) for cross-domain similarity local
+        scaling, which corrects for hubs, rows that are near to everything. With
+        :math:`r_X(y)` the mean similarity of y to its nearest rows of X,
+
+        .. math:: \mathrm{CSLS}(x, y) = 2 \langle x, y \rangle - r_Y(x) - r_X(y)
+
+        It looks at all rows of X at once. Not for the Euclidean metric.
+
+    Returns
+    -------
+    ranks : ndarray of shape (n_samples,)
+        1 is the nearest. Each row of Y that is as near as the own one, to a relative
+        1e-12, adds a half.
+
+    References
+    ----------
+    Conneau et al. (2018), "Word translation without parallel data", for CSLS.
+
+    Examples
+    --------
+    >>> from sklearn_featalign.metrics import retrieval_ranks
+    >>> X = [[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]
+    >>> retrieval_ranks(X, [[1.0, 0.1], [1.0, 1.0], [1.0, 0.9]]).tolist()
+    [1.0, 1.0, 2.0]
+    """
+    X, Y = _load_pairs(X, Y, same_width=True)
+    _check_option("metric", metric, ("cosine", "dot", "euclidean"))
+    X, Y, bias = comparable(X, Y, metric)
+    if csls is not None:
+        if metric == "euclidean":
+            raise ValueError("csls is defined for metric='cosine' and 'dot'.")
+        _check_neighbors("csls", csls, len(X))
+        bias = -neighbor_means(Y, X, csls) / 2
+    return own_ranks(X, Y, bias).cpu().numpy()
+
+
+def retrieval_accuracy(X, Y, *, k=1, metric="cosine", csls=None):
+    """Return how often a row of X finds its own row among the k nearest of Y.
+
+    Parameters
+    ----------
+    X, Y : {array-like, tensor} of shape (n_samples, n_features)
+        Aligned features; row i of both is the same object.
+    k : int, default=1
+        How many nearest rows are looked at.
+    metric, csls
+        As for :func:`retrieval_ranks`.
+
+    Returns
+    -------
+    accuracy : float
+        Share of the rows of rank k or better. Chance is ``k / n_samples``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_featalign.metrics import retrieval_accuracy
+    >>> X = np.random.default_rng(0).normal(size=(100, 5))
+    >>> retrieval_accuracy(X, 2 * X)
+    1.0
+    """
+    if k < 1:
+        raise ValueError(f"k must be at least 1, got {k}.")
+    return float((retrieval_ranks(X, Y, metric=metric, csls=csls) <= k).mean())
+
+
+def mean_reciprocal_rank(X, Y, *, metric="cosine", csls=None):
+    """Return the mean of one over the rank at which rows of X find their own in Y.
+
+    Parameters
+    ----------
+    X, Y : {array-like, tensor} of shape (n_samples, n_features)
+        Aligned features; row i of both is the same object.
+    metric, csls
+        As for :func:`retrieval_ranks`.
+
+    Returns
+    -------
+    mrr : float
+        Between 0 and 1; ties count half.
+    """
+    return float((1 / retrieval_ranks(X, Y, metric=metric, csls=csls)).mean())
+
+
+def mutual_knn(X, Y, *, k=10, metric="cosine"):
+    """Return the share of nearest neighbours that two feature spaces have in common.
+
+    Parameters
+    ----------
+    X, Y : {array-like, tensor} of shape (n_samples, n_features)
+        Features of the same objects, of any widths.
+    k : int, default=10
+        Number of neighbours, a row itself not counted.
+    metric : {"cosine", "dot", "euclidean"}, default="cosine"
+
+    Returns
+    -------
+    share : float
+        Between 0 and 1; for unrelated features about ``k / (n_samples - 1)``.
+
+    References
+    ----------
+    Huh et al. (2024), "The platonic representation hypothesis".
+    """
+    X, Y = _load_pairs(X, Y)
+    _check_option("metric", metric, ("cosine", "dot", "euclidean"))
+    _check_neighbors("k", k, len(X) - 1)
+    near_X, near_Y = (
+        neighbors_within(*comparable(Z, Z, metric)[1:], k).cpu() for Z in (X, Y)
+    )
+    common = sum((near_X == near_Y.roll(j, 1)).sum().item() for j in range(k))
+    return common / near_X.numel()
+
+
+def linear_cka(X, Y):
+    r"""Return the centred kernel alignment of two feature spaces, with linear kernels.
+
+    .. math:: \frac{\|X^T Y\|_F^2}{\|X^T X\|_F \|Y^T Y\|_F}
+
+    of the centred features: 1 for features that are equal up to rotation, shift and
+    scale. With fewer rows than features it is large for unrelated features too.
+
+    Parameters
+    ----------
+    X, Y : {array-like, tensor} of shape (n_samples, n_features)
+        Features of the same objects, of any widths.
+
+    Returns
+    -------
+    cka : float
+        Between 0 and 1.
+
+    References
+    ----------
+    Kornblith et al. (2019), "Similarity of neural network representations revisited".
+    """
+    X, Y = (_unit_spread(Z) for Z in _load_pairs(X, Y))
+    own = centred_overlap(X, X) * centred_overlap(Y, Y)
+    return centred_overlap(X, Y) / own**0.5
+
+
+def cluster_contrast(X, Y, labels, *, gamma=1.0):
+    r"""Return how much nearer rows of two networks are within clusters than between.
+
+    The mean affinity :math:`\exp(-\|x - y\|^2 / \sigma)` of rows x of X and y of Y with
+    the same label, minus that of rows with different ones. As in the document
+    :math:`\sigma = 2 \gamma v` with v the total variance (``ddof=1``) of X and Y
+    stacked.
+
+    Parameters
+    ----------
+    X, Y : {array-like, tensor} of shape (n_samples, n_features)
+        Aligned features; row i of both is the same object.
+    labels : array-like of shape (n_samples,)
+        Clusters or classes, at least two of them.
+    gamma : float, default=1.0
+        Bandwidth, as in :class:`~sklearn_featalign.RBFAutoScaleAligner`.
+
+    Returns
+    -------
+    contrast : float
+        Below 1; 0 where clusters do not show. It compares only between features of
+        about the same mean affinity.
+
+    References
+    ----------
+    The document "Feature Alignment", whose last picture shows these affinities.
+    """
+    X, Y = _load_pairs(X, Y, same_width=True)
+    labels = np.asarray(labels)
+    check_consistent_length(X, labels)
+    names, numbers = np.unique(labels, return_inverse=True)
+    if len(names) < 2:
+        raise ValueError(f"labels need at least two values, got {names.tolist()}.")
+    if torch.equal(X, X[:1].expand_as(X)) and torch.equal(Y, X[:1].expand_as(Y)):
+        raise ValueError("All rows are equal, so there is no scale of affinities.")
+    numbers = torch.from_numpy(numbers.ravel()).to(X.device)
+    within, between = affinity_by_label(X, Y, numbers, float(gamma))
+    return within - between
+
+
+def alignment_loss(X, Y, *, alpha=2, normalize=True):
+    r"""Return the mean of :math:`\|x - y\|^\alpha` over pairs.
+
+    Parameters
+    ----------
+    X, Y : {array-like, tensor} of shape (n_samples, n_features)
+        Aligned features; row i of both is the same object.
+    alpha : float, default=2
+    normalize : bool, default=True
+        Whether rows are scaled to unit length first, as the paper has them.
+
+    Returns
+    -------
+    loss : float
+        0 where paired rows coincide; with unit rows at most ``2 ** alpha``.
+
+    References
+    ----------
+    Wang and Isola (2020), "Understanding contrastive representation learning through
+    alignment and uniformity on the hypersphere".
+    """
+    X, Y = _load_pairs(X, Y, same_width=True)
+    if normalize:
+        X, Y = unit_rows(X), unit_rows(Y)
+    return float((X - Y).norm(dim=1).pow(alpha).mean())
+
+
+def uniformity_loss(X, *, t=2, normalize=True):
+    r"""Return the log of the mean of :math:`e^{-t \|x - x'\|^2}` over pairs of rows.
+
+    Parameters
+    ----------
+    X : {array-like, tensor} of shape (n_samples, n_features)
+        At least two rows.
+    t : float, default=2
+    normalize : bool, default=True
+        Whether rows are scaled to unit length first, as the paper has them.
+
+    Returns
+    -------
+    loss : float
+        0 where all rows coincide, lower for rows spread more evenly; with unit rows at
+        least about ``-2 * t``.
+
+    References
+    ----------
+    Wang and Isola (2020), "Understanding contrastive representation learning through
+    alignment and uniformity on the hypersphere".
+    """
+    X = _load(X, "X", min_samples=2)
+    X = unit_rows(X) if normalize else X
+    return log_mean_gaussian(X - X.mean(0), t)
+
+
+def make_retrieval_scorer(score_func=retrieval_accuracy, **kwargs):
+    """Make a scorer of paired views for GridSearchCV.
+
+    It scores an aligner with views, or a pipeline that ends in one, by the mean of
+    ``score_func(features of one view, features of another, **kwargs)`` over all
+    ordered pairs of views, on the rows that have both. No labels are needed.
+
+    Parameters
+    ----------
+    score_func : callable, default=retrieval_accuracy
+        Such as :func:`retrieval_accuracy`, :func:`mean_reciprocal_rank` or
+        :func:`mutual_knn`; larger is better.
+    **kwargs
+        Passed on.
+
+    Returns
+    -------
+    scorer : callable
+        ``scorer(estimator, X, y=None)``.
+
+    Examples
+    --------
+    >>> from sklearn.model_selection import GridSearchCV
+    >>> from sklearn_featalign import RBFAutoScaleAligner
+    >>> from sklearn_featalign.metrics import make_retrieval_scorer
+    >>> search = GridSearchCV(
+    ...     RBFAutoScaleAligner(views=[64, 32], normalize="ridge"),
+    ...     {"c": [0.1, 0.3, 0.5]},
+    ...     scoring=make_retrieval_scorer(k=5),
+    ... )
+    """
+    return partial(_score_pairs, score_func=partial(score_func, **kwargs))
+
+
+def _score_pairs(estimator, X, y=None, *, score_func):
+    if isinstance(estimator, Pipeline):
+        if len(estimator) > 1:
+            X = estimator[:-1].transform(X)
+        estimator = estimator[-1]
+    if not hasattr(estimator, "score_pairs"):
+        raise TypeError(
+            "A retrieval scorer scores an aligner with two views or more, or a "
+            f"pipeline that ends in one, got {type(estimator).__name__}."
+        )
+    return estimator.score_pairs(X, score_func)
+
+
+def make_view_scorer(view, *, scoring=None, views=None):
+    """Make a scorer that shows the estimator one view only.
+
+    The columns of all other views become NaN before the estimator, such as a pipeline
+    from an aligner with ``output="coalesce"`` to a classifier, is scored. With one
+    scorer a view, GridSearchCV tells how a classifier does on each network alone.
+
+    Parameters
+    ----------
+    view : str or int
+        Name or index of the view that stays.
+    scoring : str, callable or None, default=None
+        As in scikit-learn; None is the estimator's own ``score``.
+    views : list or dict, optional
+        The views of X. By default those of the aligner found in the estimator, which
+        must then see as many columns as the estimator does.
+
+    Returns
+    -------
+    scorer : callable
+        ``scorer(estimator, X, y)``.
+    """
+    return partial(_score_view, view=view, scoring=scoring, views=views)
+
+
+def _score_view(estimator, X, y=None, *, view, scoring, views):
+    if views is None:
+        aligner = _find_aligner(estimator)
+        if aligner is None or aligner.n_features_in_ != np.shape(X)[1]:
+            raise ValueError(
+                "No fitted aligner with views sees the columns of X: give the views of "
+                "X to make_view_scorer."
+            )
+        columns = aligner.view_columns_
+    else:
+        columns = resolve_views(views, X)
+    X = keep_view(X, view_name(view, columns), columns)
+    return check_scoring(estimator, scoring)(estimator, X, y)
+
+
+def _find_aligner(estimator):
+    """Return the first fitted aligner in an estimator, or None."""
+    if hasattr(estimator, "view_columns_"):
+        return estimator
+    inner = [step for _, step in getattr(estimator, "steps", ())]
+    inner += [getattr(estimator, "best_estimator_", None)]
+    found = (_find_aligner(step) for step in inner if step is not None)
+    return next((aligner for aligner in found if aligner is not None), None)
+
+
+def _load(X, name, min_samples=1):
+    """Return rows in float64 on the device."""
+    X = check_rows(None, X, min_samples=min_samples, input_name=name)
+    return Rows(X, resolve_device("auto", X), 1, 1).load()
+
+
+def _load_pairs(X, Y, same_width=False):
+    """Return paired rows in float64 on the device."""
+    X, Y = _load(X, "X"), _load(Y, "Y")
+    check_consistent_length(X, Y)
+    if same_width and X.shape[1] != Y.shape[1]:
+        raise ValueError(
+            f"X has {X.shape[1]} features and Y has {Y.shape[1]}: they need to be "
+            "aligned in one space first."
+        )
+    return X, Y.to(X.device)
+
+
+def _unit_spread(X):
+    """Return centred features, scaled so that products neither overflow nor vanish."""
+    X = X - X.mean(0)
+    scale = X.abs().max()
+    if scale == 0:
+        raise ValueError("All rows are equal, so there is no kernel to compare.")
+    return X / scale
+
+
+def _check_option(name, value, options):
+    if value not in options:
+        raise ValueError(
+            f"{name} must be one of {', '.join(map(repr, options))}, got {value!r}."
+        )
+
+
+def _check_neighbors(name, value, n_rows):
+    if not 1 <= value <= n_rows:
+        raise ValueError(f"{name}={value} must be between 1 and {n_rows}.")
