@@ -166,17 +166,3 @@ def network_features(images, name, batch_size=100, network=None):
             )
             blocks.append(network.features((batch - mean) / std))
     return torch.cat(blocks).numpy()
-
-
-def load_pair(args):
-    """Return the two views, their names and, if any, labels that a command asks for."""
-    if args.a:
-        A, B = np.load(args.a), np.load(args.b)
-        y = np.load(args.labels) if args.labels else None
-        if len(A) != len(B) or (y is not None and len(y) != len(A)):
-            raise SystemExit(f"{args.a} has {len(A)} rows, {args.b} has {len(B)}.")
-        rows = np.random.default_rng(0).permutation(len(A))[: args.n_samples]
-        return A[rows], B[rows], None if y is None else y[rows]
-    A, y = load_features(args.data, args.views[0], args.n_samples)
-    B, _ = load_features(args.data, args.views[1], args.n_samples)
-    return A, B, y

@@ -88,7 +88,7 @@ def own_ranks(X, Y, bias):
         margin *= _TIE_RTOL
         above = (S > own + margin).sum(1)
         tied = (S >= own - margin).sum(1) - above - 1
-        ranks.append(1 + above + tied / 2)
+        ranks.append(1 + above + tied.to(X.dtype) / 2)
     return torch.cat(ranks)
 
 

@@ -56,6 +56,7 @@ def resolve_views(views, X):
                 f"views={views} mixes a width with selections of columns; one column "
                 "alone is a list: [3]."
             )
+        selector = list(selector) if isinstance(selector, range) else selector
         columns[name] = np.asarray(_get_column_indices(X, selector), dtype=np.int64)
     _check_disjoint(columns)
     return columns

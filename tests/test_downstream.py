@@ -70,7 +70,8 @@ def test_network_features_normalise_and_average():
         return images.mean((2, 3))
 
     images = np.ones((5, 4, 4)) * np.linspace(0, 1, 5)[:, None, None]
-    X = _data.network_features(images, "test", size=16, batch_size=2, network=network)
+    network = _data.Network(network, size=16)
+    X = _data.network_features(images, "test", batch_size=2, network=network)
     mean, std = np.array(_data.IMAGENET_MEAN), np.array(_data.IMAGENET_STD)
     expected = (np.linspace(0, 1, 5)[:, None] - mean) / std
     np.testing.assert_allclose(X, expected, rtol=1e-4)
@@ -91,11 +92,10 @@ def test_features_are_computed_once(tmp_path, monkeypatch):
 
 def test_the_untrained_network_runs():
     efficientnet = pytest.importorskip("efficientnet_lite_pytorch")
-    network = efficientnet.EfficientNet.from_name("efficientnet-lite0").eval()
-    X = _data.network_features(
-        np.random.default_rng(0).random((2, 8, 8)),
-        "lite0",
-        size=32,
-        network=lambda images: network.extract_features(images).mean((2, 3)),
+    model = efficientnet.EfficientNet.from_name("efficientnet-lite0").eval()
+    network = _data.Network(
+        lambda images: model.extract_features(images).mean((2, 3)), size=32
     )
+    images = np.random.default_rng(0).random((2, 8, 8))
+    X = _data.network_features(images, "lite0", network=network)
     assert X.shape == (2, 1280) and X.dtype == np.float32 and np.isfinite(X).all()

@@ -1,0 +1,134 @@
+"""Retrieval across networks: how often a row finds itself among those of another.
+
+    python benchmarks/retrieval.py
+    python benchmarks/retrieval.py --pairs lite0-lite1 --n-paired 1000
+    python benchmarks/retrieval.py --a A.npy --b B.npy
+
+Each seed draws paired rows for fitting, validation rows and test rows, all disjoint.
+What a method leaves open is chosen by mean reciprocal rank on the validation rows; the
+test rows are scored once. Rows are compared by cosine; CSLS, which looks at all test
+rows at once, stands beside it.
+"""
+
+import argparse
+import time
+
+import pandas as pd
+from _methods import METHODS, choose
+from _pairs import add_arguments, load_pairs, split_rows
+from _report import print_table, spread, write_json
+from rich.progress import Progress
+
+from sklearn_featalign.metrics import mean_reciprocal_rank, retrieval_accuracy
+
+MEASURES = {
+    "top-1 %": retrieval_accuracy,
+    "top-10 %": lambda F, G: retrieval_accuracy(F, G, k=10),
+    "MRR %": mean_reciprocal_rank,
+    "top-1 % with CSLS": lambda F, G: retrieval_accuracy(F, G, csls=10),
+}
+
+
+def run_method(method, paired, validation, test):
+    """Fit and choose a method, score the test rows once.
+
+    Returns
+    -------
+    result : dict
+        Each of `MEASURES`, the ``chosen`` hyperparameters and the ``seconds`` that
+        fitting and choosing took.
+    """
+    start = time.perf_counter()
+    params, map_a, map_b = choose(method, paired, validation)
+    seconds = time.perf_counter() - start
+    F, G = map_a(test[0]), map_b(test[1])
+    scores = {name: measure(F, G) for name, measure in MEASURES.items()}
+    return {**scores, "chosen": params, "seconds": seconds}
+
+
+def compare(pair, sizes, seeds, methods, progress):
+    """Run the methods on a pair of views.
+
+    The paired rows of a smaller size are the first ones of a larger.
+
+    Returns
+    -------
+    runs : list of dict
+        One for each number of paired rows, seed and method.
+    """
+    runs = []
+    task = progress.add_task(pair.name, total=len(sizes) * len(seeds) * len(methods))
+    for seed in seeds:
+        rows = split_rows(len(pair.A), max(sizes), seed)
+        validation, test = pair.take(rows.validation), pair.take(rows.test)
+        for n_paired in sizes:
+            paired = pair.take(rows.paired[:n_paired])
+            for name in methods:
+                text = f"{pair.name}, {n_paired} pairs, seed {seed}: {name}"
+                progress.update(task, description=text)
+                result = run_method(METHODS[name], paired, validation, test)
+                setting = {
+                    "pair": pair.name,
+                    "paired rows": n_paired,
+                    "test rows": len(test[0]),
+                    "seed": seed,
+                    "method": name,
+                }
+                runs.append(setting | result)
+                progress.advance(task)
+    return runs
+
+
+def summarize(runs):
+    """Return a row for each method: mean and spread over the seeds."""
+    frame = pd.DataFrame(runs)
+    table = []
+    for name, group in frame.groupby("method", sort=False):
+        row = {"method": name}
+        row |= {measure: spread(group[measure], digits=1) for measure in MEASURES}
+        row["chosen"] = settings(group["chosen"])
+        row["seconds"] = f"{group['seconds'].median():.0f}"
+        table.append(row)
+    return table
+
+
+def settings(chosen):
+    """Return the values that each hyperparameter was given, as text."""
+    names = chosen.iloc[0]
+    values = {name: sorted({params[name] for params in chosen}) for name in names}
+    return ", ".join(f"{k} {'/'.join(map(str, v))}" for k, v in values.items())
+
+
+def parse_arguments():
+    """Return the command line's arguments."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    add_arguments(parser)
+    parser.add_argument("--n-paired", type=int, nargs="+", default=[100, 300, 1000])
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
+    return parser.parse_args()
+
+
+def main():
+    """Compare the methods and print a table for each pair and number of rows."""
+    args = parse_arguments()
+    runs, tables = [], {}
+    with Progress() as progress:
+        for pair in load_pairs(args):
+            found = compare(
+                pair, args.n_paired, range(args.seeds), args.methods, progress
+            )
+            runs += found
+            for n_paired in args.n_paired:
+                group = [run for run in found if run["paired rows"] == n_paired]
+                title = (
+                    f"{pair.name}: {n_paired} paired, {group[0]['test rows']} test "
+                    f"rows, {args.seeds} seeds, mean ± standard deviation"
+                )
+                tables[title] = summarize(group)
+                print_table(title, tables[title])
+            if args.json:
+                write_json(args.json, runs=runs, tables=tables)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,369 @@
+"""Each metric against another way to compute it, or a closed form."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import iv
+from scipy.stats import rankdata
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics.pairwise import (
+    cosine_similarity,
+    euclidean_distances,
+    linear_kernel,
+    rbf_kernel,
+)
+from sklearn.model_selection import GridSearchCV
+from sklearn.neighbors import NearestNeighbors
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import KernelCenterer, StandardScaler
+
+from sklearn_featalign import RBFAutoScaleAligner, _similarity, stack_views
+from sklearn_featalign.metrics import (
+    alignment_loss,
+    cluster_contrast,
+    linear_cka,
+    make_retrieval_scorer,
+    make_view_scorer,
+    mean_reciprocal_rank,
+    mutual_knn,
+    retrieval_accuracy,
+    retrieval_ranks,
+    uniformity_loss,
+)
+
+SIMILARITIES = {
+    "cosine": cosine_similarity,
+    "dot": linear_kernel,
+    "euclidean": lambda X, Y: -euclidean_distances(X, Y),
+}
+
+
+@pytest.fixture(params=["one block", "many blocks"], autouse=True)
+def blocks(request, monkeypatch):
+    """Compute everything in one block, and in blocks of a few rows."""
+    if request.param == "many blocks":
+        monkeypatch.setattr(_similarity, "_BLOCK", 150)
+
+
+def pairs(n_samples=60, n_features=5, noise=1.0, seed=0):
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(n_samples, n_features)) + 0.5
+    return X, X + noise * rng.normal(size=X.shape)
+
+
+def exact_ranks(S):
+    """Ranks of the diagonal, ties in the middle, from SciPy."""
+    return np.array([rankdata(-row)[i] for i, row in enumerate(S)])
+
+
+@pytest.mark.parametrize("metric", SIMILARITIES)
+@pytest.mark.parametrize("seed", range(3))
+def test_ranks(metric, seed):
+    X, Y = pairs(seed=seed)
+    expected = exact_ranks(SIMILARITIES[metric](X, Y))
+    assert len(set(expected)) > 5
+    ranks = retrieval_ranks(X, Y, metric=metric)
+    np.testing.assert_array_equal(ranks, expected)
+    for k in (1, 3, 60):
+        accuracy = retrieval_accuracy(X, Y, k=k, metric=metric)
+        assert accuracy == np.mean(expected <= k)
+    mrr = mean_reciprocal_rank(X, Y, metric=metric)
+    assert mrr == pytest.approx(np.mean(1 / expected), rel=1e-14)
+
+
+@pytest.mark.parametrize("metric", SIMILARITIES)
+def test_ties_count_half(metric):
+    X = np.repeat(np.random.default_rng(0).normal(size=(12, 7)), 5, axis=0)
+    np.testing.assert_array_equal(retrieval_ranks(X, X.copy(), metric=metric), 3.0)
+    constant = np.ones((9, 4))
+    np.testing.assert_array_equal(retrieval_ranks(constant, constant), 5.0)
+    assert mean_reciprocal_rank(constant, constant) == 0.2
+    np.testing.assert_array_equal(retrieval_ranks(constant * 0, constant), 5.0)
+
+
+def csls(S, k):
+    """The definition, on the whole matrix of similarities."""
+    to_Y = np.sort(S, axis=1)[:, -k:].mean(1, keepdims=True)
+    to_X = np.sort(S, axis=0)[-k:].mean(0, keepdims=True)
+    return 2 * S - to_Y - to_X
+
+
+@pytest.mark.parametrize("metric", ["cosine", "dot"])
+@pytest.mark.parametrize("k", [1, 10])
+def test_csls(metric, k):
+    X, Y = pairs(noise=2.0)
+    S = SIMILARITIES[metric](X, Y)
+    expected = exact_ranks(csls(S, k))
+    assert (expected != exact_ranks(S)).any()
+    np.testing.assert_array_equal(
+        retrieval_ranks(X, Y, metric=metric, csls=k), expected
+    )
+    assert retrieval_accuracy(X, Y, metric=metric, csls=k) == np.mean(expected == 1)
+
+
+@pytest.mark.parametrize("metric", SIMILARITIES)
+@pytest.mark.parametrize("scale", [1e-200, 1e-30, 1e150])
+def test_scale_does_not_matter(metric, scale):
+    X, Y = pairs()
+    np.testing.assert_array_equal(
+        retrieval_ranks(scale * X, scale * Y, metric=metric),
+        retrieval_ranks(X, Y, metric=metric),
+    )
+    assert linear_cka(scale * X, Y) == pytest.approx(linear_cka(X, Y), rel=1e-9)
+
+
+@pytest.mark.parametrize("metric", SIMILARITIES)
+@pytest.mark.parametrize("k", [1, 7])
+def test_mutual_knn(metric, k):
+    X, Y = pairs()
+    Y = Y[:, :3]
+
+    def neighbors(Z):
+        if metric == "dot":
+            S = linear_kernel(Z) - np.diag(np.full(len(Z), np.inf))
+            return np.argsort(-S)[:, :k]
+        return NearestNeighbors(n_neighbors=k, metric=metric).fit(Z).kneighbors()[1]
+
+    both = zip(neighbors(X), neighbors(Y), strict=True)
+    expected = np.mean([len(set(a) & set(b)) / k for a, b in both])
+    assert 0 < expected < 1
+    assert mutual_knn(X, Y, k=k, metric=metric) == pytest.approx(expected, rel=1e-14)
+    assert mutual_knn(X, 3 * X, k=k, metric=metric) == 1
+
+
+@pytest.mark.parametrize("widths", [(5, 3), (5, 200), (100, 200)])
+def test_linear_cka(widths):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(60, widths[0])) + 3
+    Y = np.hstack([X[:, :2], rng.normal(size=(60, widths[1] - 2))])
+    K, L = (KernelCenterer().fit_transform(linear_kernel(Z)) for Z in (X, Y))
+    expected = (K * L).sum() / np.sqrt((K * K).sum() * (L * L).sum())
+    assert 0.05 < expected < 0.95
+    assert linear_cka(X, Y) == pytest.approx(expected, rel=1e-10)
+    rotation = np.linalg.qr(rng.normal(size=(widths[0], widths[0])))[0]
+    assert linear_cka(X, 7 * X @ rotation - 1) == pytest.approx(1, rel=1e-12)
+
+
+def test_linear_cka_of_unrelated_columns_is_zero():
+    wave = 2 * np.pi * np.arange(12) / 12
+    assert linear_cka(np.sin(wave)[:, None], np.cos(wave)[:, None]) < 1e-30
+
+
+@pytest.mark.parametrize("gamma", [0.2, 1.0])
+def test_cluster_contrast(gamma):
+    X, Y = pairs()
+    labels = np.array(list("abc") * 20)
+    X, Y = (Z + 2 * (labels == "b")[:, None] + 1e3 for Z in (X, Y))
+    total_variance = np.vstack([X, Y]).var(0, ddof=1).sum()
+    A = rbf_kernel(X - 1e3, Y - 1e3, gamma=1 / (2 * gamma * total_variance))
+    same = labels[:, None] == labels
+    expected = A[same].mean() - A[~same].mean()
+    assert expected > 0.05
+    assert cluster_contrast(X, Y, labels, gamma=gamma) == pytest.approx(expected)
+
+
+def test_alignment_loss():
+    X, Y = pairs()
+    U, V = (Z / np.linalg.norm(Z, axis=1, keepdims=True) for Z in (X, Y))
+    for alpha in (1, 2):
+        expected = np.mean(np.linalg.norm(U - V, axis=1) ** alpha)
+        assert alignment_loss(X, Y, alpha=alpha) == pytest.approx(expected)
+    expected = np.mean(((X - Y) ** 2).sum(1))
+    assert alignment_loss(X, Y, normalize=False) == pytest.approx(expected)
+    assert alignment_loss(X, -X) == pytest.approx(4)
+    assert alignment_loss(X, 3 * X) == pytest.approx(0, abs=1e-30)
+
+
+def test_uniformity_loss_of_a_simplex_and_a_circle():
+    # All pairs of an orthonormal basis are at a squared distance of 2.
+    assert uniformity_loss(np.eye(30)) == pytest.approx(-4, rel=1e-14)
+    assert uniformity_loss(np.eye(30), t=0.5) == pytest.approx(-1, rel=1e-14)
+    assert uniformity_loss([[0.0, 2.0], [0.0, -3.0]]) == pytest.approx(-8)
+    assert uniformity_loss(np.ones((20, 3))) == pytest.approx(0, abs=1e-14)
+    # On a circle the mean over all pairs, each row with itself among them, is the
+    # integral exp(-2 t) I0(2 t), which equally spaced points take exactly.
+    n, t = 200, 2
+    angles = 2 * np.pi * np.arange(n) / n
+    circle = np.column_stack([np.cos(angles), np.sin(angles)])
+    mean = (n * np.exp(-2 * t) * iv(0, 2 * t) - 1) / (n - 1)
+    assert uniformity_loss(5 * circle, t=t) == pytest.approx(np.log(mean), rel=1e-12)
+
+
+def test_uniformity_loss_does_not_underflow():
+    rows = np.arange(3.0)[:, None] * 100
+    expected = np.log((4 * np.exp(0.0)) / 6) - 2 * 100**2
+    loss = uniformity_loss(rows, normalize=False)
+    assert loss == pytest.approx(expected, rel=1e-12)
+
+
+def test_tensors_and_lists_are_as_good_as_arrays():
+    X, Y = (Z.astype(np.float32) for Z in pairs(20))
+    labels = np.arange(20) % 3
+    for function in (retrieval_accuracy, mean_reciprocal_rank, mutual_knn, linear_cka):
+        expected = function(X, Y)
+        assert isinstance(expected, float)
+        assert function(torch.from_numpy(X), torch.from_numpy(Y)) == expected
+        assert function(X.tolist(), Y.tolist()) == expected
+    expected = cluster_contrast(X, Y, labels)
+    assert cluster_contrast(torch.from_numpy(X), Y, labels.tolist()) == expected
+
+
+def test_memory_is_one_block_of_similarities(monkeypatch):
+    largest = []
+
+    def spy(*args, **kwargs):
+        out = addmm(*args, **kwargs)
+        largest.append(out.numel())
+        return out
+
+    addmm = torch.addmm
+    monkeypatch.setattr(torch, "addmm", spy)
+    X, Y = pairs(3000, 2)
+    monkeypatch.setattr(_similarity, "_BLOCK", 30_000)
+    retrieval_accuracy(X, Y)
+    mutual_knn(X, Y)
+    assert max(largest) <= 30_000 and sum(largest) == 3 * 3000**2
+
+
+X, Y = pairs(10)
+BAD = {
+    "lengths": (lambda: retrieval_ranks(X, Y[:5]), "inconsistent numbers of samples"),
+    "widths": (lambda: retrieval_ranks(X, Y[:, :2]), "aligned in one space first"),
+    "NaN": (lambda: retrieval_ranks(X * np.nan, Y), "Input X contains NaN"),
+    "NaN in Y": (lambda: linear_cka(X, Y * np.nan), "Input Y contains NaN"),
+    "NaN tensor": (
+        lambda: linear_cka(X, torch.from_numpy(Y) * np.nan),
+        "Input Y contains NaN",
+    ),
+    "metric": (lambda: mutual_knn(X, Y, metric="l1"), "metric must be one of 'cosine'"),
+    "csls": (
+        lambda: retrieval_ranks(X, Y, csls=11),
+        "csls=11 must be between 1 and 10",
+    ),
+    "csls metric": (
+        lambda: retrieval_ranks(X, Y, csls=2, metric="euclidean"),
+        "csls is defined for",
+    ),
+    "k": (lambda: retrieval_accuracy(X, Y, k=0), "k must be at least 1"),
+    "neighbours": (lambda: mutual_knn(X, Y), "k=10 must be between 1 and 9"),
+    "one label": (lambda: cluster_contrast(X, Y, [1] * 10), "at least two values"),
+    "labels": (lambda: cluster_contrast(X, Y, [1, 2]), "inconsistent numbers"),
+    "equal rows": (
+        lambda: cluster_contrast(np.ones((4, 2)), np.ones((4, 2)), [0, 0, 1, 1]),
+        "All rows are equal",
+    ),
+    "no spread": (lambda: linear_cka(np.ones((10, 2)), Y), "All rows are equal"),
+    "one row": (lambda: uniformity_loss(X[:1]), "minimum of 2 is required"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input(case):
+    function, message = BAD[case]
+    with pytest.raises(ValueError, match=message):
+        function()
+
+
+def two_networks(n_samples=240, seed=0):
+    """Return both views side by side, and classes."""
+    rng = np.random.default_rng(seed)
+    y = rng.integers(3, size=n_samples)
+    Z = 2 * np.eye(3)[y] @ np.ones((3, 4)) * np.arange(4) + rng.normal(
+        size=(n_samples, 4)
+    )
+    Z[:, :3] += 3 * np.eye(3)[y]
+    maps = np.random.default_rng(1)
+    A = np.tanh(0.3 * Z @ maps.normal(size=(4, 10)))
+    B = np.maximum(Z @ maps.normal(size=(4, 8)), 0)
+    return np.hstack([A, B]), y
+
+
+def aligner(**params):
+    params = {"views": [10, 8], "n_landmarks": 60, "normalize": "ridge"} | params
+    return RBFAutoScaleAligner(random_state=0, **params)
+
+
+def test_retrieval_scorers():
+    X, _ = two_networks()
+    fitted = aligner().fit(X[:120])
+    F, G = (fitted.transform_view(X[120:][:, c], i) for i, c in enumerate(COLUMNS))
+    for function, kwargs in (
+        (retrieval_accuracy, {"k": 5}),
+        (mean_reciprocal_rank, {"csls": 3}),
+        (mutual_knn, {}),
+    ):
+        expected = (function(F, G, **kwargs) + function(G, F, **kwargs)) / 2
+        scorer = make_retrieval_scorer(function, **kwargs)
+        assert scorer(fitted, X[120:]) == pytest.approx(expected)
+    assert make_retrieval_scorer()(fitted, X[120:]) == fitted.score(X[120:])
+    search = GridSearchCV(
+        make_pipeline(StandardScaler(), aligner()),
+        {"rbfautoscalealigner__c": [0.1, 0.3]},
+        scoring={
+            "top5": make_retrieval_scorer(k=5),
+            "mrr": make_retrieval_scorer(mean_reciprocal_rank),
+        },
+        refit="mrr",
+        cv=3,
+        n_jobs=2,
+    ).fit(X)
+    assert search.best_score_ > 0.2
+    assert (search.cv_results_["mean_test_top5"] > 0.3).all()
+    for wrong in (aligner(views=None).fit(X), LogisticRegression()):
+        with pytest.raises(
+            TypeError, match="A retrieval scorer scores an aligner with"
+        ):
+            make_retrieval_scorer()(wrong, X)
+
+
+COLUMNS = [slice(0, 10), slice(10, 18)]
+
+
+@pytest.mark.parametrize("kind", ["array", "frame", "tensor"])
+def test_view_scorers_show_one_view_only(kind):
+    X, y = two_networks()
+    pipeline = make_pipeline(aligner(output="coalesce"), LogisticRegression(C=100))
+    if kind == "frame":
+        pd = pytest.importorskip("pandas")
+        X = pd.DataFrame(X, columns=[f"x{i}" for i in range(18)])
+    pipeline.fit(X[:120], y[:120])
+    new, y_new = X[120:], y[120:]
+    for view, blocks in ((0, [0, None]), ("view1", [None, 1])):
+        rows = [None if i is None else np.asarray(new)[:, COLUMNS[i]] for i in blocks]
+        rows = stack_views(rows, [10, 8])
+        if kind == "frame":
+            rows = pd.DataFrame(rows, columns=X.columns)
+        expected = pipeline.score(rows, y_new)
+        given = torch.from_numpy(new) if kind == "tensor" else new
+        scorer = make_view_scorer(view)
+        assert scorer(pipeline, given, y_new) == expected > 0.6
+        assert make_view_scorer(view, views=[10, 8])(pipeline, given, y_new) == expected
+        loss = make_view_scorer(view, scoring="neg_log_loss")(pipeline, given, y_new)
+        assert -1 < loss < 0
+    np.testing.assert_array_equal(np.isnan(np.asarray(new)), False)
+
+
+def test_view_scorers_in_a_grid_search():
+    X, y = two_networks()
+    search = GridSearchCV(
+        make_pipeline(
+            StandardScaler(), aligner(output="coalesce"), LogisticRegression()
+        ),
+        {"rbfautoscalealigner__c": [0.1, 0.3]},
+        scoring={"A": make_view_scorer(0), "B": make_view_scorer(1)},
+        refit="B",
+        cv=3,
+        n_jobs=2,
+    ).fit(X, y)
+    assert (search.cv_results_["mean_test_A"] > 0.6).all()
+    assert (search.cv_results_["mean_test_B"] > 0.6).all()
+    assert make_view_scorer(1)(search, X, y) > 0.6
+
+
+def test_view_scorers_need_to_know_the_views():
+    X, y = two_networks()
+    classifier = LogisticRegression(max_iter=1000).fit(X, y)
+    with pytest.raises(ValueError, match="give the views of X to make_view_scorer"):
+        make_view_scorer(0)(classifier, X, y)
+    with pytest.raises(ValueError, match="5 is no view"):
+        make_view_scorer(5, views=[10, 8])(classifier, X, y)

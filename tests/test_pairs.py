@@ -1,0 +1,255 @@
+"""The benchmarks on pairs, small: each method where its answer is known."""
+
+import sys
+from types import SimpleNamespace
+
+import _data
+import _methods
+import _pairs
+import numpy as np
+import pytest
+import retrieval
+import stitching
+import torch
+from cca_zoo.nonparametric import KCCA
+from sklearn.cross_decomposition import PLSCanonical
+from sklearn.datasets import load_digits, load_wine
+from sklearn.metrics.pairwise import cosine_similarity
+from sklearn.preprocessing import StandardScaler
+
+from sklearn_featalign import RBFAutoScaleAligner
+from sklearn_featalign.metrics import retrieval_accuracy
+
+
+@pytest.fixture
+def small_grids(monkeypatch):
+    for name, values in {
+        "CONSTANTS_PLAIN": (0.05,),
+        "CONSTANTS_RIDGE": (0.3, 0.5),
+        "CONSTANTS_KERNEL": (0.5,),
+        "PENALTIES": (0.1, 1.0),
+        "N_COMPONENTS": (8, 16),
+        "POWERS": (0, 2),
+    }.items():
+        monkeypatch.setattr(_methods, name, values)
+
+
+def rotated(n_samples=150, seed=0):
+    """Return features and the same, rotated, shifted and rescaled."""
+    rng = np.random.default_rng(seed)
+    A = rng.normal(size=(n_samples, 10)) * np.linspace(1, 2, 10)
+    rotation = np.linalg.qr(rng.normal(size=(10, 10)))[0]
+    return A, 3 * A @ rotation + 5
+
+
+@pytest.mark.parametrize("name", _methods.METHODS)
+def test_every_method_undoes_a_rotation(small_grids, name):
+    A, B = rotated()
+    first, rest = slice(0, 100), slice(100, None)
+    params, map_a, map_b = _methods.choose(
+        _methods.METHODS[name], (A[first], B[first]), (A[rest], B[rest])
+    )
+    accuracy = retrieval_accuracy(map_a(A[rest]), map_b(B[rest]))
+    # Plain cosines see the shift, which is all that they do not undo.
+    assert accuracy == 1 if name != "relative representations" else accuracy < 1
+    assert isinstance(params, dict)
+
+
+def test_kernel_cca_is_that_of_cca_zoo(small_grids, monkeypatch):
+    monkeypatch.setattr(_methods, "POWERS", (0,))
+    monkeypatch.setattr(_methods, "N_COMPONENTS", (4,))
+    rng = np.random.default_rng(0)
+    A, B = rotated(60)
+    A, B = np.tanh(A) + 0.1 * rng.normal(size=A.shape), B[:, :6]
+    gammas, scales = [], []
+    for X in (A, B):
+        aligner = RBFAutoScaleAligner(0.5, n_landmarks=None).fit(X)
+        gammas.append(1 / (2 * aligner.gamma_ * X.var(0, ddof=1).sum()))
+        # The centred kernel has 59 components; their mean variance becomes one.
+        K = aligner.transform(X)
+        scales.append(59 / (np.trace(K - K.mean(0)) / 59))
+    for penalty, (_, map_a, map_b) in zip(
+        _methods.PENALTIES, _methods.kernel_cca(A, B), strict=True
+    ):
+        # In units of the scaled rows the penalty is one over the scale.
+        shrinkage = [1 / (1 + scale / penalty) for scale in scales]
+        kernels = {"kernel": "rbf", "gamma": gammas, "shrinkage": shrinkage}
+        expected = KCCA(4, **kernels).fit([A, B]).transform([A, B])
+        for ours, theirs in zip((map_a(A), map_b(B)), expected, strict=True):
+            correlation = np.corrcoef(ours.T, theirs.T)[:4, 4:]
+            np.testing.assert_allclose(np.abs(correlation.diagonal()), 1, atol=1e-4)
+
+
+def test_fewer_components_of_pls_are_the_first_ones(small_grids):
+    A, B = rotated(60)
+    found = {(p["scale"], p["n_components"]): maps for p, *maps in _methods.pls(A, B)}
+    assert set(found) == {(False, 8), (False, 10), (True, 8), (True, 10)}
+    model = PLSCanonical(8, scale=True).fit(A, B)
+    expected = model.transform(A, B)
+    scaled = [f(X) for f, X in zip(found[True, 8], (A, B), strict=True)]
+    for ours, theirs in zip(scaled, expected, strict=True):
+        cosines = np.abs(np.diag(cosine_similarity(ours.T, theirs.T)))
+        np.testing.assert_allclose(cosines, 1, atol=1e-3)
+
+
+def test_rows_are_disjoint_and_shrink_with_the_data():
+    rows = _pairs.split_rows(12000, 3000, seed=0, n_labelled=1000)
+    assert [len(part) for part in rows] == [3000, 1000, 2000, 1000]
+    assert len(np.unique(np.concatenate(rows))) == 7000
+    few = _pairs.split_rows(178, 50, seed=0)
+    assert [len(part) for part in few] == [50, 42, 86, 0]
+    with pytest.raises(SystemExit, match="60 rows are too few: 50 paired"):
+        _pairs.split_rows(60, 50, seed=0)
+
+
+def halves(bunch):
+    """Return the columns of a data set as two views, standardised."""
+    X = StandardScaler().fit_transform(bunch.data)
+    return X[:, ::2], X[:, 1::2], bunch.target
+
+
+@pytest.mark.parametrize("load", [load_wine, load_digits])
+def test_ridge_features_lead_on_other_data_too(load):
+    A, B, y = halves(load())
+    pair = _pairs.Pair(load.__name__, A, B, y)
+    names = [
+        "RBFAutoScaleAligner ridge",
+        "relative representations",
+        "relative, centred",
+        "orthogonal Procrustes",
+    ]
+    accuracy = {name: [] for name in names}
+    for seed in range(3):
+        rows = _pairs.split_rows(len(A), len(A) // 3, seed)
+        for name in names:
+            result = retrieval.run_method(
+                _methods.METHODS[name], *map(pair.take, rows[:3])
+            )
+            accuracy[name].append(result["top-1 %"])
+    ours, *others = (np.mean(values) for values in accuracy.values())
+    assert ours > max(others)
+
+
+def write(tmp_path, *arrays):
+    paths = [str(tmp_path / f"{i}.npy") for i in range(len(arrays))]
+    for path, values in zip(paths, arrays, strict=True):
+        np.save(path, values)
+    return paths
+
+
+def test_retrieval_of_npy_files(small_grids, tmp_path, monkeypatch, capsys):
+    A, B, _ = halves(load_digits())
+    a, b = write(tmp_path, A, B)
+    command = (
+        f"retrieval.py --a {a} --b {b} --n-samples 400 --n-paired 50 150 --seeds 2"
+    )
+    command += f" --json {tmp_path / 'out.json'}"
+    monkeypatch.setattr(sys, "argv", command.split())
+    retrieval.main()
+    printed = capsys.readouterr().out
+    assert "50 paired, 167 test rows, 2 seeds" in printed
+    assert "150 paired, 167 test rows, 2 seeds" in printed
+    assert all(name in printed for name in _methods.METHODS)
+    assert '"MRR %"' in (tmp_path / "out.json").read_text()
+
+
+def test_stitching_of_npy_files(small_grids, tmp_path, monkeypatch, capsys):
+    paths = write(tmp_path, *halves(load_digits()))
+    options = "--n-paired 150 --n-labelled 400 --seeds 2 --methods"
+    command = "stitching.py --a {} --b {} --labels {} ".format(*paths) + options
+    methods = ["RBFAutoScaleAligner ridge", "relative representations"]
+    json = ["--json", str(tmp_path / "out.json")]
+    monkeypatch.setattr(sys, "argv", [*command.split(), *methods, *json])
+    stitching.main()
+    printed = capsys.readouterr().out
+    assert "150 paired, 400 labelled, 832 test rows, 2 seeds" in printed
+    monkeypatch.setattr(sys, "argv", command.split()[:5] + command.split()[7:9])
+    with pytest.raises(SystemExit, match="Stitching needs --labels"):
+        stitching.main()
+
+
+def test_stitched_classifiers_see_one_network_only():
+    A, B, y = halves(load_digits())
+    pair = _pairs.Pair("digits", A, B, y)
+    rows = _pairs.split_rows(len(A), 300, 0, n_labelled=500)
+    # The second map sends every row to the same place: chance, whatever its view.
+    maps = (np.asarray, lambda X: np.zeros((len(X), A.shape[1])))
+    result = stitching.run_method(pair, rows, maps)
+    assert result["first %"] > 0.8 and result["second, zero-shot %"] < 0.2
+
+
+def test_files_that_do_not_fit(tmp_path):
+    A, B, y = halves(load_digits())
+    a, b = write(tmp_path, A, B[:9])
+    with pytest.raises(SystemExit, match=r"numbers of rows: \[1797, 9\]"):
+        _pairs.load_files(a, b, None, 100)
+    with pytest.raises(SystemExit, match="--a and --b go together"):
+        _pairs.load_files(a, None, None, 100)
+    pair = _pairs.load_files(*write(tmp_path, A, B, y), 100)
+    assert len(pair.A) == len(pair.B) == len(pair.y) == 100
+    order = [np.flatnonzero((A == row).all(1))[0] for row in pair.A]
+    np.testing.assert_array_equal(pair.B, B[order])
+
+
+def test_names_of_pairs(monkeypatch):
+    asked = []
+
+    def load(data, features, n_samples):
+        asked.append(features)
+        return np.zeros((3, 2)), np.zeros(3)
+
+    monkeypatch.setattr(_pairs, "load_features", load)
+    names = ["lite0-timm:vit-b", "timm:vit-s-timm:vit-b", "timm:vit-s-pixels"]
+
+    class Args:
+        a = b = None
+        data, n_samples, pairs = "digits", 3, names
+
+    assert [pair.name for pair in _pairs.load_pairs(Args)] == names
+    assert asked == [
+        *("lite0", "timm:vit-b"),
+        *("timm:vit-s", "timm:vit-b"),
+        *("timm:vit-s", "pixels"),
+    ]
+
+
+def test_networks_of_timm(monkeypatch):
+    def create_model(name, pretrained, num_classes):
+        assert (name, pretrained, num_classes) == ("vit", True, 0)
+        return torch.nn.Sequential(
+            torch.nn.Flatten(), torch.nn.Linear(3 * 16 * 16, 8), torch.nn.Dropout()
+        )
+
+    config = {"input_size": (3, 16, 16), "mean": (0.1, 0.2, 0.3), "std": (2, 3, 4)}
+    data = SimpleNamespace(resolve_model_data_config=lambda model: config)
+    timm = SimpleNamespace(create_model=create_model, data=data)
+    monkeypatch.setitem(sys.modules, "timm", timm)
+    network = _data.load_network("timm:vit")
+    assert network[1:] == (16, (0.1, 0.2, 0.3), (2, 3, 4))
+    assert not network.features.training
+    X = _data.network_features(np.ones((5, 8, 8)), "timm:vit", network=network)
+    pixel = (1 - torch.tensor(config["mean"])) / torch.tensor(config["std"])
+    image = pixel[:, None, None].expand(1, 3, 16, 16)
+    with torch.no_grad():
+        np.testing.assert_allclose(X, network.features(image).expand(5, 8), rtol=1e-4)
+
+
+def test_an_untrained_network_of_timm():
+    try:
+        import timm  # noqa: F401
+    # A torchvision that was built for another torch raises RuntimeError.
+    except (ImportError, RuntimeError):
+        pytest.skip("timm cannot be imported")
+    network = _data.timm_network("test_vit", pretrained=False)
+    images = np.random.default_rng(0).random((3, 8, 8))
+    X = _data.network_features(images, "timm:test_vit", network=network)
+    assert X.shape == (3, 64) and np.isfinite(X).all()
+    assert network.size == 160
+
+
+def test_random_features_are_an_untrained_network():
+    images = np.random.default_rng(0).random((5, 4, 4)).astype(np.float32)
+    X = _data.random_features(images, width=9)
+    assert X.shape == (5, 9) and X.dtype == np.float32 and (X >= 0).all()
+    # Homogeneous, as a network of ReLU without biases is.
+    np.testing.assert_allclose(_data.random_features(2 * images, 9), 2 * X, rtol=1e-5)
