@@ -22,7 +22,7 @@ from sklearn_featalign import RBFAutoScaleAligner
 from sklearn_featalign.metrics import mean_reciprocal_rank
 
 CONSTANTS_PLAIN = (0.01, 0.02, 0.05, 0.1, 0.3)
-CONSTANTS_RIDGE = (0.1, 0.3, 0.5, 0.7)
+CONSTANTS_RIDGE = (0.1, 0.3, 0.5, 0.7, 0.9)
 PENALTIES = (0.03, 0.1, 0.3, 1.0, 3.0)
 N_COMPONENTS = (32, 64, 128, 256, 512)
 POWERS = (0, 1, 2, 4, 8, 16)
@@ -77,11 +77,21 @@ def procrustes(A, B):
 
 def ridge(A, B):
     """Ridge regression from A to B, compared with centred B."""
-    scale = np.square(A - A.mean(0)).sum() / min(A.shape)
+    scale = np.square(A - A.mean(0)).sum(dtype=float) / min(A.shape)
     origin = B.mean(0)
-    for penalty in (0.01, 0.1, 1.0, 10.0):
+    for penalty in (0.001, 0.01, 0.1, 1.0, 10.0):
         model = Ridge(penalty * scale).fit(A, B - origin)
         yield {"alpha": penalty}, model.predict, lambda X: X - origin
+
+
+def ridge_of_gallery(A, B):
+    """Ridge regression from B, the rows that are looked among, to A.
+
+    It makes fewer hubs: Shigeto et al. (2015), "Ridge regression, hubness, and
+    zero-shot learning".
+    """
+    for params, map_b, map_a in ridge(B, A):
+        yield params, map_a, map_b
 
 
 def pls(A, B):
@@ -128,9 +138,8 @@ def cca(A, B):
         # The singular values of the problem, as its components have unit norm.
         correlations = np.clip((first * second).mean(0), 0, None)
         correlations /= correlations.max()
-        for k, power in product(N_COMPONENTS, POWERS):
-            if k > largest:
-                continue
+        widths = sorted({min(k, largest) for k in N_COMPONENTS})
+        for k, power in product(widths, POWERS):
             root = correlations[:k] ** (power / 2)
             yield (
                 {"penalty": penalty, "n_components": k, "power": power},
@@ -203,7 +212,8 @@ METHODS = {
     "relative representations": partial(relative, centred=False),
     "relative, centred": partial(relative, centred=True),
     "orthogonal Procrustes": procrustes,
-    "ridge regression": ridge,
+    "ridge, query to gallery": ridge,
+    "ridge, gallery to query": ridge_of_gallery,
     "PLSCanonical": pls,
     "regularised CCA": cca,
     "kernel CCA": kernel_cca,

@@ -1,10 +1,12 @@
 """Two networks' features of the same rows: where they come from, how rows are split."""
 
+import argparse
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from _data import DATA, load_features
+from _methods import METHODS
 
 PAIRS = ("lite0-lite1", "lite0-lite2", "lite0-pixels", "lite0-random")
 
@@ -31,8 +33,9 @@ class Split(NamedTuple):
     labelled: np.ndarray
 
 
-def add_arguments(parser):
-    """Add what all commands about pairs take."""
+def make_parser(description, n_paired):
+    """Return a parser of what all commands about pairs take."""
+    parser = argparse.ArgumentParser(description=description.split("\n")[0])
     parser.add_argument("--data", choices=DATA, default="fashion-mnist")
     parser.add_argument(
         "--pairs",
@@ -46,7 +49,10 @@ def add_arguments(parser):
     parser.add_argument("--labels", metavar="y.npy")
     parser.add_argument("--n-samples", type=int, default=12000, help="at most")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--n-paired", type=int, nargs="+", default=n_paired)
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
     parser.add_argument("--json", metavar="FILE")
+    return parser
 
 
 def load_pairs(args):
@@ -73,6 +79,8 @@ def load_files(path_a, path_b, path_y, n_samples):
         raise SystemExit(f"The files differ in their numbers of rows: {lengths}.")
     rows = np.random.default_rng(0).permutation(lengths[0])[:n_samples]
     A, B, *y = (values[rows] for values in files)
+    # In half precision sums of squares overflow.
+    A, B = (X.astype(np.float32) if X.dtype == np.float16 else X for X in (A, B))
     name = f"{Path(path_a).stem}-{Path(path_b).stem}"
     return Pair(name, A, B, y[0] if y else None)
 

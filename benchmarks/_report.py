@@ -24,4 +24,6 @@ def write_json(path, **tables):
 def spread(values, scale=100, digits=2):
     """Return mean and standard deviation of repeated measurements, as text."""
     values = pd.Series(values, dtype=float) * scale
+    if len(values) == 1:
+        return f"{values.iloc[0]:.{digits}f}"
     return f"{values.mean():.{digits}f} ± {values.std():.{digits}f}"

@@ -10,12 +10,11 @@ test rows are scored once. Rows are compared by cosine; CSLS, which looks at all
 rows at once, stands beside it.
 """
 
-import argparse
 import time
 
 import pandas as pd
 from _methods import METHODS, choose
-from _pairs import add_arguments, load_pairs, split_rows
+from _pairs import load_pairs, make_parser, split_rows
 from _report import print_table, spread, write_json
 from rich.progress import Progress
 
@@ -99,18 +98,9 @@ def settings(chosen):
     return ", ".join(f"{k} {'/'.join(map(str, v))}" for k, v in values.items())
 
 
-def parse_arguments():
-    """Return the command line's arguments."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    add_arguments(parser)
-    parser.add_argument("--n-paired", type=int, nargs="+", default=[100, 300, 1000])
-    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
-    return parser.parse_args()
-
-
 def main():
     """Compare the methods and print a table for each pair and number of rows."""
-    args = parse_arguments()
+    args = make_parser(__doc__, n_paired=[100, 300, 1000, 3000]).parse_args()
     runs, tables = [], {}
     with Progress() as progress:
         for pair in load_pairs(args):

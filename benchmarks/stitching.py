@@ -11,17 +11,15 @@ chosen by retrieval on validation rows, which needs no labels; C by the accuracy
 validation rows of the first network.
 """
 
-import argparse
-
 import numpy as np
 import pandas as pd
-from _methods import METHODS, choose
-from _pairs import add_arguments, load_pairs, split_rows
+from _methods import METHODS, chain, choose
+from _pairs import load_pairs, make_parser, split_rows
 from _report import print_table, spread, write_json
 from rich.progress import Progress
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import StandardScaler, normalize
 
 C_GRID = (0.001, 0.01, 0.1)
 RAW = "raw first network"
@@ -87,6 +85,8 @@ def compare(pair, n_paired, n_labelled, seeds, methods, progress):
             params, *maps = choose(
                 METHODS[name], pair.take(rows.paired), pair.take(rows.validation)
             )
+            # Rows of unit length, as they are compared in retrieval.
+            maps = [chain(function, normalize) for function in maps]
             result = run_method(pair, rows, maps)
             runs.append({**setting, "method": name, **result, "chosen": params})
             progress.advance(task)
@@ -116,19 +116,11 @@ def summarize(runs):
     return table
 
 
-def parse_arguments():
-    """Return the command line's arguments."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    add_arguments(parser)
-    parser.add_argument("--n-paired", type=int, nargs="+", default=[1000])
-    parser.add_argument("--n-labelled", type=int, default=4000)
-    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
-    return parser.parse_args()
-
-
 def main():
     """Compare the methods and print a table for each pair and number of rows."""
-    args = parse_arguments()
+    parser = make_parser(__doc__, n_paired=[1000])
+    parser.add_argument("--n-labelled", type=int, default=4000)
+    args = parser.parse_args()
     runs, tables = [], {}
     with Progress() as progress:
         for pair in load_pairs(args):

@@ -86,6 +86,8 @@ class BaseAligner(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         width = self._n_view_features
         out = full_like(X, self._n_features_out, 0.0 if adding else np.nan)
         for name, slot, mask in output_plan(self.output, present):
+            if not mask.any():
+                continue
             rows = self._rows(X, self.view_columns_[name], mask, width)
             target = out[:, slot * width : (slot + 1) * width]
             rows.collect(self._view_function(name, rows.device), target, adding)
@@ -169,22 +171,15 @@ class BaseAligner(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         check_is_fitted(self)
         X = self._check_rows(X)
         present = self._find_present(X, self.view_columns_)
+        features = {
+            name: self._align(X, name, self.view_columns_[name], mask)
+            for name, mask in present.items()
+        }
         scores = []
-        for names in permutations(present, 2):
-            both = np.logical_and(*(present[name] for name in names))
-            if both.any():
-                paired = self._rows(X, np.arange(X.shape[1]), both, 1).take()
-                all_rows = np.ones(len(paired), dtype=bool)
-                scores.append(
-                    score_func(
-                        *(
-                            self._align(
-                                paired, name, self.view_columns_[name], all_rows
-                            )
-                            for name in names
-                        )
-                    )
-                )
+        for pair in permutations(present, 2):
+            both = np.flatnonzero(np.logical_and(*(present[name] for name in pair)))
+            if len(both):
+                scores.append(score_func(*(features[name][both] for name in pair)))
         if not scores:
             raise ValueError("No row of X has two views, so there is nothing to score.")
         return float(np.mean(scores))
@@ -257,25 +252,29 @@ class BaseAligner(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
 
     def _check_rows(self, X):
         """Check rows against those of the fit."""
-        check_names(self, X)
-        X = check_rows(self, X, allow_nan=_has_views(self))
-        if X.shape[1] == self.n_features_in_:
-            return X
+        if self.views is None:
+            check_names(self, X)
+        array = check_rows(self, X, allow_nan=_has_views(self))
+        if array.shape[1] != self.n_features_in_:
+            raise ValueError(self._width_message(array.shape[1]))
+        if self.views is not None:
+            check_names(self, X)
+        return array
+
+    def _width_message(self, n_features):
         message = (
-            f"X has {X.shape[1]} features, but {type(self).__name__} is expecting "
+            f"X has {n_features} features, but {type(self).__name__} is expecting "
             f"{self.n_features_in_} features as input."
         )
-        if self.views is not None:
-            columns = self.view_columns_.items()
-            widths = ", ".join(
-                f"{name!r} ({len(indices)})" for name, indices in columns
-            )
-            message += (
-                f" Its views are {widths}: use transform_view for one of them alone, "
-                "or sklearn_featalign.stack_views([A, None], aligner), which puts NaN "
-                "where a view is absent."
-            )
-        raise ValueError(message)
+        if self.views is None:
+            return message
+        columns = self.view_columns_.items()
+        widths = ", ".join(f"{name!r} ({len(indices)})" for name, indices in columns)
+        return (
+            f"{message} Its views are {widths}: use transform_view for one of them "
+            "alone, or sklearn_featalign.stack_views([A, None], aligner), which puts "
+            "NaN where a view is absent."
+        )
 
     def _find_present(self, X, columns):
         if self.views is None:

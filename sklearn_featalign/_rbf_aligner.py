@@ -43,7 +43,7 @@ class RBFAutoScaleAligner(BaseAligner):
         Mean affinity, larger than the share of zero distances (at least one in
         `n_samples`, each landmark being a training row) and less than 1. Smaller
         values see finer structure and are more robust to outliers. For retrieval
-        across networks try 0.02 to 0.1 with ``normalize=None`` and 0.3 to 0.5 with
+        across networks try 0.01 to 0.1 with ``normalize=None`` and 0.3 to 0.7 with
         ``normalize="ridge"``; for classification search 0.05 to 0.5. Ignored if
         `gamma` is a float.
 

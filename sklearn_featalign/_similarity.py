@@ -13,8 +13,8 @@ from sklearn_featalign._affinity import rbf_affinity, squared_distances
 # Numbers in one block.
 _BLOCK = 2**22
 
-# Similarities this close, relative to the norms, are tied: above the rounding error of
-# a dot product, which depends on where in a matrix product it stands.
+# Similarities this close, relative to the norms of their rows, are tied: above the
+# rounding error of a dot product, which depends on where in a matrix product it stands.
 _TIE_RTOL = 1e-12
 
 
@@ -28,8 +28,8 @@ def row_blocks(n_rows, n_columns):
 def unit_rows(X):
     """Return rows of unit length; rows of zeros stay."""
     # In two steps, so that squares neither overflow nor vanish.
-    largest = X.abs().amax(1, keepdim=True)
-    X = X / torch.where(largest > 0, largest, 1.0)
+    scale = X.abs().amax(1, keepdim=True)
+    X = X / torch.where(scale > 0, scale, 1.0)
     norms = X.norm(dim=1, keepdim=True)
     return X / torch.where(norms > 0, norms, 1.0)
 
@@ -50,15 +50,21 @@ def comparable(X, Y, metric):
     bias = torch.zeros(len(Y), dtype=Y.dtype, device=Y.device)
     if metric == "cosine":
         return unit_rows(X), unit_rows(Y), bias
-    if metric == "euclidean":
-        origin = Y.mean(0)
-        X, Y = X - origin, Y - origin
-    scale = torch.maximum(X.abs().max(), Y.abs().max())
-    X, Y = (Z / torch.where(scale > 0, scale, 1.0) for Z in (X, Y))
-    if metric == "euclidean":
-        # |x - y|^2 = |x|^2 - 2 (x.y - |y|^2 / 2), in which |x|^2 orders nothing.
-        bias = -Y.square().sum(1) / 2
-    return X, Y, bias
+    if metric == "dot":
+        return X / largest(X), Y / largest(Y), bias
+    # A median stays among most rows when others are far away.
+    origin = Y.median(0).values
+    X, Y = X - origin, Y - origin
+    scale = torch.maximum(largest(X), largest(Y))
+    X, Y = X / scale, Y / scale
+    # |x - y|^2 = |x|^2 - 2 (x.y - |y|^2 / 2), in which |x|^2 orders nothing.
+    return X, Y, -Y.square().sum(1) / 2
+
+
+def largest(X):
+    """Return the largest absolute value, or one if all are zero."""
+    value = X.abs().max()
+    return torch.where(value > 0, value, 1.0)
 
 
 def neighbor_means(X, Y, n_neighbors):
@@ -79,15 +85,14 @@ def own_ranks(X, Y, bias):
     ranks : tensor of shape (n_samples,)
         From 1. Rows that are tied with the own one count half.
     """
-    reach = Y.norm(dim=1).max()
+    norms = Y.norm(dim=1)
     ranks = []
     for rows in row_blocks(len(X), len(Y)):
         S = torch.addmm(bias, X[rows], Y.T)
-        own = S.diagonal(rows.start)[:, None]
-        margin = X[rows].norm(dim=1, keepdim=True) * reach + bias.abs().max()
-        margin *= _TIE_RTOL
-        above = (S > own + margin).sum(1)
-        tied = (S >= own - margin).sum(1) - above - 1
+        errors = torch.addr(bias.abs(), X[rows].norm(dim=1), norms).mul_(_TIE_RTOL)
+        own, own_error = (Z.diagonal(rows.start)[:, None] for Z in (S, errors))
+        above = (S - own > errors + own_error).sum(1)
+        tied = (S - own >= -errors - own_error).sum(1) - above - 1
         ranks.append(1 + above + tied.to(X.dtype) / 2)
     return torch.cat(ranks)
 
@@ -112,9 +117,13 @@ def log_mean_gaussian(X, t):
 
     The pairs are those of different rows.
     """
+    scale = float(largest(X))
+    X = X / scale
+    # Finite, so that no distance of zero becomes NaN.
+    rate = min(t * scale * scale, 1e300)
     sums = []
     for rows in row_blocks(len(X), len(X)):
-        exponents = squared_distances(X[rows], X).mul_(-t)
+        exponents = squared_distances(X[rows], X).mul_(-rate)
         exponents.diagonal(rows.start).fill_(-torch.inf)
         sums.append(exponents.flatten().logsumexp(0))
     return float(torch.stack(sums).logsumexp(0)) - math.log(len(X) * (len(X) - 1))
@@ -127,8 +136,8 @@ def affinity_by_label(X, Y, labels, gamma):
     """
     stacked = torch.cat([X, Y])
     origin = stacked.mean(0)
-    scale = (stacked - origin).abs().max()
-    X, Y = ((Z - origin) / torch.where(scale > 0, scale, 1.0) for Z in (X, Y))
+    scale = largest(stacked - origin)
+    X, Y = (X - origin) / scale, (Y - origin) / scale
     total_variance = (X.square().sum() + Y.square().sum()) / (len(stacked) - 1)
     rate = float(1 / (2 * gamma * total_variance))
     sums = torch.zeros(2, dtype=X.dtype, device=X.device)

@@ -217,8 +217,8 @@ def stack_views(blocks, views):
     Returns
     -------
     X : {ndarray, tensor, DataFrame} of shape (n_samples, n_features)
-        float32 if all blocks are, or of half types, else float64. pandas DataFrames
-        give a DataFrame if the aligner was fitted on one.
+        float32 if all blocks are, or of half types, else float64. DataFrames of pandas
+        or polars give a DataFrame if the aligner was fitted on one.
 
     Raises
     ------
@@ -253,10 +253,15 @@ def stack_views(blocks, views):
     X = _fill(arrays, columns, n_features)
     if feature_names is None or not all(map(_is_frame, given.values())):
         return X
+    first = next(iter(given.values()))
     for name, frame in given.items():
         check_view_names(frame, name, columns[name], feature_names)
-    first = next(iter(given.values()))
-    return type(first)(X, index=first.index, columns=feature_names)
+        if hasattr(first, "index") and not frame.index.equals(first.index):
+            raise ValueError(
+                f"The index of view {name!r} differs from that of the first: rows of "
+                "all views are the same objects in the same order."
+            )
+    return _frame_like(X, first, feature_names)
 
 
 def split_views(X, views):
@@ -276,29 +281,24 @@ def split_views(X, views):
     columns, n_features, _ = _layout(views)
     if not hasattr(X, "shape"):
         X = np.asarray(X)
-    if X.ndim != 2 or X.shape[1] != n_features:
+    if len(X.shape) != 2 or X.shape[1] != n_features:
         raise ValueError(
             f"The views take {n_features} columns, but X has shape {tuple(X.shape)}."
         )
-    if _is_frame(X):
+    if hasattr(X, "iloc"):
         return [X.iloc[:, indices] for indices in columns.values()]
     return [block(X, indices) for indices in columns.values()]
 
 
 def keep_view(X, name, columns):
-    """Return a copy of X in which all views but one are NaN."""
-    others = [index for other, c in columns.items() if other != name for index in c]
-    if _is_frame(X):
-        X = X.astype({X.columns[index]: float for index in others})
-        X.iloc[:, others] = np.nan
-        return X
-    X = _check_block(X)
-    if isinstance(X, torch.Tensor):
-        X = X.detach().to(torch.float32 if is_single(X) else torch.float64, copy=True)
-    else:
-        X = X.astype(np.float32 if is_single(X) else np.float64)
-    X[:, others] = np.nan
-    return X
+    """Return the rows that have a view, all other columns NaN, and their indices."""
+    values = _check_block(X)
+    own = block(values, columns[name])
+    rows = np.flatnonzero(find_present(values, {name: columns[name]})[name])
+    if not len(rows):
+        raise ValueError(f"No row of X has view {name!r}.")
+    kept = _fill({name: own[rows]}, columns, values.shape[1])
+    return _frame_like(kept, X, X.columns, rows) if _is_frame(X) else kept, rows
 
 
 def check_view_names(frame, name, columns, feature_names):
@@ -311,7 +311,14 @@ def check_view_names(frame, name, columns, feature_names):
 
 
 def _is_frame(values):
-    return hasattr(values, "iloc")
+    return hasattr(values, "columns")
+
+
+def _frame_like(values, frame, names, rows=slice(None)):
+    """Return a DataFrame of pandas, with the index of rows of another, or of polars."""
+    if hasattr(frame, "iloc"):
+        return type(frame)(values, index=frame.index[rows], columns=names)
+    return type(frame)(values, schema=list(names))
 
 
 def _layout(views):
@@ -333,9 +340,7 @@ def _layout(views):
 def _by_name(blocks, names):
     """Return blocks as a dict with the names of the views."""
     if isinstance(blocks, dict):
-        unknown = [name for name in blocks if name not in names]
-        if unknown:
-            view_name(unknown[0], names)
+        blocks = {view_name(view, names): values for view, values in blocks.items()}
         return {name: blocks.get(name) for name in names}
     if not isinstance(blocks, list | tuple) or len(blocks) != len(names):
         raise ValueError(

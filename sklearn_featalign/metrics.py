@@ -6,12 +6,12 @@ similarities at a time, so that 50,000 rows against 50,000 fit into little memor
 """
 
 from functools import partial
+from numbers import Integral
 
 import numpy as np
 import torch
 from sklearn.metrics import check_scoring
-from sklearn.pipeline import Pipeline
-from sklearn.utils import check_consistent_length
+from sklearn.utils import _safe_indexing, check_consistent_length, column_or_1d
 
 from sklearn_featalign._similarity import (
     affinity_by_label,
@@ -61,8 +61,8 @@ def retrieval_ranks(X, Y, *, metric="cosine", csls=None):
     Returns
     -------
     ranks : ndarray of shape (n_samples,)
-        1 is the nearest. Each row of Y that is as near as the own one, to a relative
-        1e-12, adds a half.
+        1 is the nearest. Each row of Y that is as near as the own one, to 1e-12 of
+        the product of the norms, adds a half.
 
     References
     ----------
@@ -81,7 +81,7 @@ def retrieval_ranks(X, Y, *, metric="cosine", csls=None):
     if csls is not None:
         if metric == "euclidean":
             raise ValueError("csls is defined for metric='cosine' and 'dot'.")
-        _check_neighbors("csls", csls, len(X))
+        _check_count("csls", csls, len(X))
         bias = -neighbor_means(Y, X, csls) / 2
     return own_ranks(X, Y, bias).cpu().numpy()
 
@@ -101,7 +101,9 @@ def retrieval_accuracy(X, Y, *, k=1, metric="cosine", csls=None):
     Returns
     -------
     accuracy : float
-        Share of the rows of rank k or better. Chance is ``k / n_samples``.
+        Share of the rows of rank k or better. Chance is ``k / n_samples``. A row that
+        is tied with another for the first place has rank 1.5 and is not found at
+        ``k=1``.
 
     Examples
     --------
@@ -111,8 +113,7 @@ def retrieval_accuracy(X, Y, *, k=1, metric="cosine", csls=None):
     >>> retrieval_accuracy(X, 2 * X)
     1.0
     """
-    if k < 1:
-        raise ValueError(f"k must be at least 1, got {k}.")
+    _check_count("k", k)
     return float((retrieval_ranks(X, Y, metric=metric, csls=csls) <= k).mean())
 
 
@@ -148,7 +149,8 @@ def mutual_knn(X, Y, *, k=10, metric="cosine"):
     Returns
     -------
     share : float
-        Between 0 and 1; for unrelated features about ``k / (n_samples - 1)``.
+        Between 0 and 1; for unrelated features, and for features that are all tied,
+        about ``k / (n_samples - 1)``.
 
     References
     ----------
@@ -156,10 +158,14 @@ def mutual_knn(X, Y, *, k=10, metric="cosine"):
     """
     X, Y = _load_pairs(X, Y)
     _check_option("metric", metric, ("cosine", "dot", "euclidean"))
-    _check_neighbors("k", k, len(X) - 1)
-    near_X, near_Y = (
-        neighbors_within(*comparable(Z, Z, metric)[1:], k).cpu() for Z in (X, Y)
-    )
+    _check_count("k", k, len(X) - 1)
+    # In another order, so that ties break by chance and not alike in both.
+    order = torch.randperm(len(Y), generator=torch.Generator().manual_seed(0))
+    near_X = neighbors_within(*comparable(X, X, metric)[1:], k).cpu()
+    shuffled = Y[order.to(Y.device)]
+    near_Y = torch.empty_like(near_X)
+    near_shuffled = neighbors_within(*comparable(shuffled, shuffled, metric)[1:], k)
+    near_Y[order] = order[near_shuffled.cpu()]
     common = sum((near_X == near_Y.roll(j, 1)).sum().item() for j in range(k))
     return common / near_X.numel()
 
@@ -219,8 +225,10 @@ def cluster_contrast(X, Y, labels, *, gamma=1.0):
     The document "Feature Alignment", whose last picture shows these affinities.
     """
     X, Y = _load_pairs(X, Y, same_width=True)
-    labels = np.asarray(labels)
+    labels = column_or_1d(labels)
     check_consistent_length(X, labels)
+    if not gamma > 0:
+        raise ValueError(f"gamma must be positive, got {gamma!r}.")
     names, numbers = np.unique(labels, return_inverse=True)
     if len(names) < 2:
         raise ValueError(f"labels need at least two values, got {names.tolist()}.")
@@ -320,8 +328,9 @@ def make_retrieval_scorer(score_func=retrieval_accuracy, **kwargs):
 
 
 def _score_pairs(estimator, X, y=None, *, score_func):
-    if isinstance(estimator, Pipeline):
-        if len(estimator) > 1:
+    estimator = getattr(estimator, "best_estimator_", estimator)
+    if hasattr(estimator, "steps"):
+        if len(estimator.steps) > 1:
             X = estimator[:-1].transform(X)
         estimator = estimator[-1]
     if not hasattr(estimator, "score_pairs"):
@@ -335,9 +344,10 @@ def _score_pairs(estimator, X, y=None, *, score_func):
 def make_view_scorer(view, *, scoring=None, views=None):
     """Make a scorer that shows the estimator one view only.
 
-    The columns of all other views become NaN before the estimator, such as a pipeline
-    from an aligner with ``output="coalesce"`` to a classifier, is scored. With one
-    scorer a view, GridSearchCV tells how a classifier does on each network alone.
+    All other columns become NaN before the estimator, such as a pipeline
+    from an aligner with ``output="coalesce"`` to a classifier, is scored, on the rows
+    that have this view. With one scorer a view, GridSearchCV tells how a classifier
+    does on each network alone.
 
     Parameters
     ----------
@@ -368,7 +378,8 @@ def _score_view(estimator, X, y=None, *, view, scoring, views):
         columns = aligner.view_columns_
     else:
         columns = resolve_views(views, X)
-    X = keep_view(X, view_name(view, columns), columns)
+    X, rows = keep_view(X, view_name(view, columns), columns)
+    y = None if y is None else _safe_indexing(y, rows)
     return check_scoring(estimator, scoring)(estimator, X, y)
 
 
@@ -416,6 +427,9 @@ def _check_option(name, value, options):
         )
 
 
-def _check_neighbors(name, value, n_rows):
-    if not 1 <= value <= n_rows:
-        raise ValueError(f"{name}={value} must be between 1 and {n_rows}.")
+def _check_count(name, value, largest=None):
+    """Refuse what is no integer from 1, up to the largest if given."""
+    is_count = isinstance(value, Integral) and not isinstance(value, bool)
+    if not is_count or value < 1 or (largest is not None and value > largest):
+        bounds = "of at least 1" if largest is None else f"from 1 to {largest}"
+        raise ValueError(f"{name} must be an integer {bounds}, got {value!r}.")

@@ -5,6 +5,7 @@ import pytest
 import torch
 from scipy.special import iv
 from scipy.stats import rankdata
+from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics.pairwise import (
     cosine_similarity,
@@ -12,7 +13,7 @@ from sklearn.metrics.pairwise import (
     linear_kernel,
     rbf_kernel,
 )
-from sklearn.model_selection import GridSearchCV
+from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.neighbors import NearestNeighbors
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import KernelCenterer, StandardScaler
@@ -113,6 +114,34 @@ def test_scale_does_not_matter(metric, scale):
 
 
 @pytest.mark.parametrize("metric", SIMILARITIES)
+@pytest.mark.parametrize("far", [1e5, 1e9])
+def test_ranks_beside_a_far_row(metric, far):
+    X, Y = (np.vstack([Z, np.full((1, 5), far)]) for Z in pairs())
+    expected = exact_ranks(SIMILARITIES[metric](X, Y))
+    if metric == "euclidean":
+        # The expansion of the square, which scikit-learn uses, is not exact here.
+        expected = exact_ranks(-np.linalg.norm(X[:, None] - Y, axis=2))
+    assert len(set(expected)) > 5
+    np.testing.assert_array_equal(retrieval_ranks(X, Y, metric=metric), expected)
+
+
+def test_dot_ranks_of_a_gallery_with_uneven_norms():
+    X, Y = pairs()
+    Y = Y * np.logspace(-14, 0, len(Y))[:, None]
+    expected = exact_ranks(X @ Y.T)
+    np.testing.assert_array_equal(retrieval_ranks(X, Y, metric="dot"), expected)
+    ranks = retrieval_ranks(X * 1e-200, Y * 1e200, metric="dot")
+    np.testing.assert_array_equal(ranks, expected)
+
+
+def test_collapsed_features_have_no_neighbours_in_common_but_by_chance():
+    collapsed = np.ones((400, 3))
+    assert mutual_knn(collapsed, collapsed, k=10) < 0.15
+    X, _ = pairs(400)
+    assert mutual_knn(X, collapsed, k=10) < 0.15
+
+
+@pytest.mark.parametrize("metric", SIMILARITIES)
 @pytest.mark.parametrize("k", [1, 7])
 def test_mutual_knn(metric, k):
     X, Y = pairs()
@@ -194,6 +223,10 @@ def test_uniformity_loss_does_not_underflow():
     expected = np.log((4 * np.exp(0.0)) / 6) - 2 * 100**2
     loss = uniformity_loss(rows, normalize=False)
     assert loss == pytest.approx(expected, rel=1e-12)
+    # One pair in three coincides.
+    rows = np.array([[1e200], [1e200], [-1e200]])
+    loss = uniformity_loss(rows, normalize=False)
+    assert loss == pytest.approx(np.log(1 / 3), rel=1e-12)
 
 
 def test_tensors_and_lists_are_as_good_as_arrays():
@@ -238,14 +271,27 @@ BAD = {
     "metric": (lambda: mutual_knn(X, Y, metric="l1"), "metric must be one of 'cosine'"),
     "csls": (
         lambda: retrieval_ranks(X, Y, csls=11),
-        "csls=11 must be between 1 and 10",
+        "csls must be an integer from 1 to 10",
     ),
     "csls metric": (
         lambda: retrieval_ranks(X, Y, csls=2, metric="euclidean"),
         "csls is defined for",
     ),
-    "k": (lambda: retrieval_accuracy(X, Y, k=0), "k must be at least 1"),
-    "neighbours": (lambda: mutual_knn(X, Y), "k=10 must be between 1 and 9"),
+    "k": (lambda: retrieval_accuracy(X, Y, k=0), "k must be an integer of at least 1"),
+    "k float": (lambda: retrieval_accuracy(X, Y, k=2.5), "k must be an integer"),
+    "k bool": (lambda: mutual_knn(X, Y, k=True), "k must be an integer"),
+    "neighbours": (
+        lambda: mutual_knn(X, Y),
+        "k must be an integer from 1 to 9, got 10",
+    ),
+    "gamma": (
+        lambda: cluster_contrast(X, Y, [0, 1] * 5, gamma=0),
+        "gamma must be positive",
+    ),
+    "two-dimensional labels": (
+        lambda: cluster_contrast(X, Y, np.zeros((10, 2))),
+        "should be a 1d array",
+    ),
     "one label": (lambda: cluster_contrast(X, Y, [1] * 10), "at least two values"),
     "labels": (lambda: cluster_contrast(X, Y, [1, 2]), "inconsistent numbers"),
     "equal rows": (
@@ -308,6 +354,10 @@ def test_retrieval_scorers():
         n_jobs=2,
     ).fit(X)
     assert search.best_score_ > 0.2
+    fitted = search.best_estimator_
+    scorer = make_retrieval_scorer(k=5)
+    for wrapped in (search, FrozenEstimator(fitted)):
+        assert scorer(wrapped, X) == scorer(fitted, X)
     assert (search.cv_results_["mean_test_top5"] > 0.3).all()
     for wrong in (aligner(views=None).fit(X), LogisticRegression()):
         with pytest.raises(
@@ -358,6 +408,20 @@ def test_view_scorers_in_a_grid_search():
     assert (search.cv_results_["mean_test_A"] > 0.6).all()
     assert (search.cv_results_["mean_test_B"] > 0.6).all()
     assert make_view_scorer(1)(search, X, y) > 0.6
+
+
+def test_view_scorers_score_the_rows_that_have_the_view():
+    X, y = two_networks()
+    X[::3, 10:] = np.nan
+    pipeline = make_pipeline(aligner(output="coalesce"), LogisticRegression(C=100))
+    pipeline.fit(X, y)
+    has_view = np.arange(240) % 3 > 0
+    expected = make_view_scorer(1)(pipeline, X[has_view], y[has_view])
+    assert make_view_scorer(1)(pipeline, X, y) == expected > 0.6
+    scores = cross_val_score(pipeline, X, y, scoring=make_view_scorer(1), cv=3)
+    assert (scores > 0.6).all()
+    with pytest.raises(ValueError, match="No row of X has view 'view1'"):
+        make_view_scorer(1)(pipeline, X[::3], y[::3])
 
 
 def test_view_scorers_need_to_know_the_views():

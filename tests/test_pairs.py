@@ -55,6 +55,16 @@ def test_every_method_undoes_a_rotation(small_grids, name):
     assert isinstance(params, dict)
 
 
+@pytest.mark.parametrize("name", _methods.METHODS)
+def test_every_method_takes_few_narrow_rows(name):
+    A, B, _ = halves(load_wine())
+    _, map_a, map_b = _methods.choose(
+        _methods.METHODS[name], (A[::8], B[::8]), (A[1::8], B[1::8])
+    )
+    accuracy = retrieval_accuracy(map_a(A[2::8]), map_b(B[2::8]), k=5)
+    assert accuracy > 5 / len(A[2::8])
+
+
 def test_kernel_cca_is_that_of_cca_zoo(small_grids, monkeypatch):
     monkeypatch.setattr(_methods, "POWERS", (0,))
     monkeypatch.setattr(_methods, "N_COMPONENTS", (4,))
@@ -183,6 +193,9 @@ def test_files_that_do_not_fit(tmp_path):
     a, b = write(tmp_path, A, B[:9])
     with pytest.raises(SystemExit, match=r"numbers of rows: \[1797, 9\]"):
         _pairs.load_files(a, b, None, 100)
+    large = (1e3 * A).astype(np.float16)
+    pair = _pairs.load_files(*write(tmp_path, large, B), None, 100)
+    assert pair.A.dtype == np.float32 and pair.y is None
     with pytest.raises(SystemExit, match="--a and --b go together"):
         _pairs.load_files(a, None, None, 100)
     pair = _pairs.load_files(*write(tmp_path, A, B, y), 100)

@@ -387,6 +387,11 @@ def test_bad_transforms():
     )
     with pytest.raises(ValueError, match=message):
         aligner.transform(X[:, :6])
+    frame = FRAME.iloc[:, :6]
+    with pytest.raises(ValueError, match=message):
+        three().fit(FRAME).transform(frame)
+    with pytest.raises(ValueError, match="feature names should match"):
+        three().fit(FRAME).transform(FRAME[FRAME.columns[::-1]])
     with pytest.raises(ValueError, match="Row 17 of X is NaN in 1 of the 4"):
         aligner.transform(half_nan())
     with pytest.raises(ValueError, match="X has 6 features, but view 'dino' of RBF"):
@@ -463,6 +468,7 @@ def test_stack_and_split():
         np.testing.assert_array_equal(back[0], a)
         np.testing.assert_array_equal(stack_views(back, layout), rows)
     np.testing.assert_array_equal(stack_views({"sam": c}, WIDTHS)[:, 10:], c)
+    np.testing.assert_array_equal(stack_views({2: c}, WIDTHS)[:, 10:], c)
     np.testing.assert_array_equal(
         stack_views([a.tolist(), None, None], WIDTHS)[:, :6], a
     )
@@ -488,6 +494,30 @@ def test_stacked_data_frames_keep_names_and_index():
     assert list(split_views(FRAME, aligner)[1].columns) == list("ghij")
     with pytest.raises(ValueError, match="feature names of view 'clip' should match"):
         stack_views([FRAME[list("abcdfe")], None, None], aligner)
+
+
+def test_stacked_data_frames_pair_rows_of_one_index():
+    aligner = three().fit(FRAME)
+    clip, dino = FRAME[list("abcdef")], FRAME[list("ghij")]
+    with pytest.raises(ValueError, match="The index of view 'dino' differs"):
+        stack_views([clip, dino[::-1], None], aligner)
+    assert (
+        stack_views([clip, dino, None], aligner).iloc[:, :10].equals(FRAME.iloc[:, :10])
+    )
+
+
+def test_frames_of_polars():
+    polars = pytest.importorskip("polars")
+    frame = polars.from_pandas(FRAME)
+    aligner = three(views=SELECTIONS["column names"]).fit(frame)
+    np.testing.assert_array_equal(aligner.transform(frame), three().fit_transform(X))
+    blocks = split_views(frame, aligner)
+    assert blocks[1].columns == list("ghij")
+    rows = stack_views([None, blocks[1], None], aligner)
+    assert isinstance(rows, polars.DataFrame) and rows.columns == frame.columns
+    # A warning about missing names would be an error here.
+    out = aligner.set_params(output="coalesce").transform(rows)
+    np.testing.assert_array_equal(out, aligner.transform_view(blocks[1], 1))
 
 
 A = np.ones((5, 6))
