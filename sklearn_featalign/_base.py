@@ -223,6 +223,7 @@ class BaseAligner(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         -------
         training : Training
         """
+        self._refuse_list_of_views(X)
         values = check_rows(self, X, min_samples=2, allow_nan=_has_views(self))
         columns = resolve_views(self.views, X if hasattr(X, "columns") else values)
         present = self._find_present(values, columns)
@@ -252,6 +253,7 @@ class BaseAligner(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
 
     def _check_rows(self, X):
         """Check rows against those of the fit."""
+        self._refuse_list_of_views(X)
         if self.views is None:
             check_names(self, X)
         array = check_rows(self, X, allow_nan=_has_views(self))
@@ -260,6 +262,13 @@ class BaseAligner(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         if self.views is not None:
             check_names(self, X)
         return array
+
+    def _refuse_list_of_views(self, X):
+        if isinstance(X, list | tuple) and X and getattr(X[0], "ndim", 1) == 2:
+            raise ValueError(
+                "X is one array with all views side by side, got a list of arrays: "
+                "sklearn_featalign.stack_views(X, widths) makes one of them."
+            )
 
     def _width_message(self, n_features):
         message = (

@@ -85,16 +85,33 @@ def own_ranks(X, Y, bias):
     ranks : tensor of shape (n_samples,)
         From 1. Rows that are tied with the own one count half.
     """
-    norms = Y.norm(dim=1)
+    norms, sizes = Y.norm(dim=1), bias.abs()
     ranks = []
     for rows in row_blocks(len(X), len(Y)):
         S = torch.addmm(bias, X[rows], Y.T)
-        errors = torch.addr(bias.abs(), X[rows].norm(dim=1), norms).mul_(_TIE_RTOL)
-        own, own_error = (Z.diagonal(rows.start)[:, None] for Z in (S, errors))
-        above = (S - own > errors + own_error).sum(1)
-        tied = (S - own >= -errors - own_error).sum(1) - above - 1
+        own = S.diagonal(rows.start)[:, None]
+        reach = X[rows].norm(dim=1, keepdim=True)
+        # No two similarities of a row that differ by more are tied.
+        widest = 2 * _TIE_RTOL * (reach * norms.max() + sizes.max())
+        above, tied = ranks_within(S, own, widest)
+        # Which is too wide where one row of Y is far out.
+        unsure = tied.nonzero()[:, 0]
+        if len(unsure):
+            errors = _TIE_RTOL * (reach[unsure] * norms + sizes)
+            own_errors = errors.gather(1, unsure[:, None] + rows.start)
+            above[unsure], tied[unsure] = ranks_within(
+                S[unsure], own[unsure], errors + own_errors
+            )
         ranks.append(1 + above + tied.to(X.dtype) / 2)
     return torch.cat(ranks)
+
+
+def ranks_within(S, own, margin):
+    """Return how many similarities are above the own one, and tied with it."""
+    # 32 bits, since sums of booleans in 64 take twice as long.
+    above = (S > own + margin).sum(1, dtype=torch.int32)
+    tied = (S >= own - margin).sum(1, dtype=torch.int32) - above - 1
+    return above, tied
 
 
 def neighbors_within(X, bias, n_neighbors):

@@ -401,6 +401,9 @@ def test_bad_transforms():
     for view in ("siglip", 3, True, None):
         with pytest.raises(ValueError, match="is no view"):
             aligner.transform_view(X[:, :6], view)
+    for call in (aligner.transform, aligner.fit, aligner.score):
+        with pytest.raises(ValueError, match="got a list of arrays: .*stack_views"):
+            call([X[:, :6], X[:, 6:10], X[:, 10:]])
     with pytest.raises(ValueError, match="is no view"):
         aligner.set_params(output="siglip").transform(X)
 
