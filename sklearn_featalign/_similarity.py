@@ -8,8 +8,6 @@ import math
 
 import torch
 
-from sklearn_featalign._affinity import rbf_affinity, squared_distances
-
 # Numbers in one block.
 _BLOCK = 2**22
 
@@ -18,11 +16,19 @@ _BLOCK = 2**22
 _TIE_RTOL = 1e-12
 
 
-def row_blocks(n_rows, n_columns):
-    """Yield slices of rows, each of one block of `n_columns` numbers a row."""
-    step = max(1, _BLOCK // n_columns)
-    for start in range(0, n_rows, step):
-        yield slice(start, min(start + step, n_rows))
+def similarity_blocks(X, Y, bias=0.0):
+    """Yield slices of the rows of X with their similarities to all rows of Y.
+
+    All blocks share one piece of memory: allocated anew, blocks of this size can leave
+    holes that the next one does not fit into, until all similarities take their place.
+    """
+    step = max(1, _BLOCK // len(Y))
+    memory = X.new_empty((min(step, len(X)), len(Y)))
+    bias = torch.as_tensor(bias, dtype=X.dtype, device=X.device)
+    for start in range(0, len(X), step):
+        rows = slice(start, min(start + step, len(X)))
+        S = memory[: rows.stop - rows.start]
+        yield rows, torch.addmm(bias, X[rows], Y.T, out=S)
 
 
 def unit_rows(X):
@@ -52,13 +58,21 @@ def comparable(X, Y, metric):
         return unit_rows(X), unit_rows(Y), bias
     if metric == "dot":
         return X / largest(X), Y / largest(Y), bias
+    return euclidean(X, Y)[:3]
+
+
+def euclidean(X, Y):
+    """Return X and Y moved and scaled, the bias, and the scale.
+
+    From :math:`|x - y|^2 = |x|^2 - 2 (x y - |y|^2 / 2)`, in which the first term orders
+    nothing.
+    """
     # A median stays among most rows when others are far away.
     origin = Y.median(0).values
     X, Y = X - origin, Y - origin
     scale = torch.maximum(largest(X), largest(Y))
     X, Y = X / scale, Y / scale
-    # |x - y|^2 = |x|^2 - 2 (x.y - |y|^2 / 2), in which |x|^2 orders nothing.
-    return X, Y, -Y.square().sum(1) / 2
+    return X, Y, -Y.square().sum(1) / 2, float(scale)
 
 
 def largest(X):
@@ -69,12 +83,10 @@ def largest(X):
 
 def neighbor_means(X, Y, n_neighbors):
     """Return for each row of X its mean dot product with the nearest rows of Y."""
-    return torch.cat(
-        [
-            (X[rows] @ Y.T).topk(n_neighbors).values.mean(1)
-            for rows in row_blocks(len(X), len(Y))
-        ]
-    )
+    means = X.new_empty(len(X))
+    for rows, S in similarity_blocks(X, Y):
+        means[rows] = S.topk(n_neighbors).values.mean(1)
+    return means
 
 
 def own_ranks(X, Y, bias):
@@ -86,9 +98,8 @@ def own_ranks(X, Y, bias):
         From 1. Rows that are tied with the own one count half.
     """
     norms, sizes = Y.norm(dim=1), bias.abs()
-    ranks = []
-    for rows in row_blocks(len(X), len(Y)):
-        S = torch.addmm(bias, X[rows], Y.T)
+    ranks = X.new_empty(len(X))
+    for rows, S in similarity_blocks(X, Y, bias):
         own = S.diagonal(rows.start)[:, None]
         reach = X[rows].norm(dim=1, keepdim=True)
         # No two similarities of a row that differ by more are tied.
@@ -102,8 +113,8 @@ def own_ranks(X, Y, bias):
             above[unsure], tied[unsure] = ranks_within(
                 S[unsure], own[unsure], errors + own_errors
             )
-        ranks.append(1 + above + tied.to(X.dtype) / 2)
-    return torch.cat(ranks)
+        ranks[rows] = 1 + above + tied.to(X.dtype) / 2
+    return ranks
 
 
 def ranks_within(S, own, margin):
@@ -121,12 +132,11 @@ def neighbors_within(X, bias, n_neighbors):
     -------
     indices : tensor of shape (n_samples, n_neighbors)
     """
-    indices = []
-    for rows in row_blocks(len(X), len(X)):
-        S = torch.addmm(bias, X[rows], X.T)
+    indices = X.new_empty((len(X), n_neighbors), dtype=torch.int64)
+    for rows, S in similarity_blocks(X, X, bias):
         S.diagonal(rows.start).fill_(-torch.inf)
-        indices.append(S.topk(n_neighbors).indices)
-    return torch.cat(indices)
+        indices[rows] = S.topk(n_neighbors).indices
+    return indices
 
 
 def log_mean_gaussian(X, t):
@@ -134,16 +144,15 @@ def log_mean_gaussian(X, t):
 
     The pairs are those of different rows.
     """
-    scale = float(largest(X))
-    X = X / scale
+    X, _, bias, scale = euclidean(X, X)
     # Finite, so that no distance of zero becomes NaN.
     rate = min(t * scale * scale, 1e300)
-    sums = []
-    for rows in row_blocks(len(X), len(X)):
-        exponents = squared_distances(X[rows], X).mul_(-rate)
+    sums = X.new_empty(len(X))
+    for rows, S in similarity_blocks(X, X, bias):
+        exponents = S.add_(bias[rows, None]).mul_(2 * rate).clamp_(max=0)
         exponents.diagonal(rows.start).fill_(-torch.inf)
-        sums.append(exponents.flatten().logsumexp(0))
-    return float(torch.stack(sums).logsumexp(0)) - math.log(len(X) * (len(X) - 1))
+        sums[rows] = exponents.logsumexp(1)
+    return float(sums.logsumexp(0)) - math.log(len(X) * (len(X) - 1))
 
 
 def affinity_by_label(X, Y, labels, gamma):
@@ -151,16 +160,14 @@ def affinity_by_label(X, Y, labels, gamma):
 
     The bandwidth is `gamma` times twice the total variance of X and Y stacked.
     """
+    X, Y, bias, _ = euclidean(X, Y)
     stacked = torch.cat([X, Y])
-    origin = stacked.mean(0)
-    scale = largest(stacked - origin)
-    X, Y = (X - origin) / scale, (Y - origin) / scale
-    total_variance = (X.square().sum() + Y.square().sum()) / (len(stacked) - 1)
-    rate = float(1 / (2 * gamma * total_variance))
-    sums = torch.zeros(2, dtype=X.dtype, device=X.device)
+    rate = float(1 / (2 * gamma * stacked.var(0).sum()))
+    halves = X.square().sum(1) / 2
+    sums = X.new_zeros(2)
     n_equal = 0
-    for rows in row_blocks(len(X), len(Y)):
-        A = rbf_affinity(squared_distances(X[rows], Y), rate)
+    for rows, S in similarity_blocks(X, Y, bias):
+        A = S.sub_(halves[rows, None]).mul_(2 * rate).clamp_(max=0).exp_()
         equal = labels[rows, None] == labels
         n_equal += int(equal.sum())
         within = A[equal].sum()
@@ -177,9 +184,5 @@ def centred_overlap(X, Y):
     X, Y = X - X.mean(0), Y - Y.mean(0)
     if max(X.shape[1], Y.shape[1]) <= len(X):
         return float((X.T @ Y).square().sum())
-    return float(
-        sum(
-            ((X[rows] @ X.T) * (Y[rows] @ Y.T)).sum()
-            for rows in row_blocks(len(X), len(X))
-        )
-    )
+    blocks = zip(similarity_blocks(X, X), similarity_blocks(Y, Y), strict=True)
+    return sum(float((K * L).sum()) for (_, K), (_, L) in blocks)

@@ -290,7 +290,7 @@ def uniformity_loss(X, *, t=2, normalize=True):
     """
     X = _load(X, "X", min_samples=2)
     X = unit_rows(X) if normalize else X
-    return log_mean_gaussian(X - X.mean(0), t)
+    return log_mean_gaussian(X, t)
 
 
 def make_retrieval_scorer(score_func=retrieval_accuracy, **kwargs):
