@@ -254,6 +254,7 @@ class BaseAligner(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
     def _check_rows(self, X):
         """Check rows against those of the fit."""
         self._refuse_list_of_views(X)
+        # scikit-learn's order; with views a wrong number of columns says more.
         if self.views is None:
             check_names(self, X)
         array = check_rows(self, X, allow_nan=_has_views(self))
