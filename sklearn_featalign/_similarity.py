@@ -172,7 +172,7 @@ def affinity_by_label(X, Y, labels, gamma):
         n_equal += int(equal.sum())
         within = A[equal].sum()
         sums += torch.stack([within, A.sum() - within])
-    counts = torch.tensor([n_equal, len(X) * len(Y) - n_equal]).to(sums)
+    counts = sums.new_tensor([n_equal, len(X) * len(Y) - n_equal])
     return (sums / counts).tolist()
 
 

@@ -160,7 +160,8 @@ def mutual_knn(X, Y, *, k=10, metric="cosine"):
     _check_option("metric", metric, ("cosine", "dot", "euclidean"))
     _check_count("k", k, len(X) - 1)
     # In another order, so that ties break by chance and not alike in both.
-    order = torch.randperm(len(Y), generator=torch.Generator().manual_seed(0))
+    generator = torch.Generator("cpu").manual_seed(0)
+    order = torch.randperm(len(Y), generator=generator, device="cpu")
     near_X = neighbors_within(*comparable(X, X, metric)[1:], k).cpu()
     shuffled = Y[order.to(Y.device)]
     near_Y = torch.empty_like(near_X)

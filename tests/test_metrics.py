@@ -244,6 +244,33 @@ def test_tensors_and_lists_are_as_good_as_arrays():
     assert cluster_contrast(torch.from_numpy(X), Y, labels.tolist()) == expected
 
 
+def test_default_dtype_and_device_of_torch_do_not_matter():
+    X, Y = pairs(20)
+    labels = np.arange(20) % 3
+
+    def values():
+        return [
+            retrieval_accuracy(X, Y, csls=3),
+            mean_reciprocal_rank(X, Y, metric="euclidean"),
+            mutual_knn(X, Y, metric="dot"),
+            linear_cka(X, Y),
+            cluster_contrast(X, Y, labels),
+            alignment_loss(X, Y),
+            uniformity_loss(X),
+        ]
+
+    expected = values()
+    state = torch.get_rng_state()
+    dtype = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float16)
+    try:
+        with torch.device("meta"):
+            assert values() == expected
+    finally:
+        torch.set_default_dtype(dtype)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
 @pytest.mark.parametrize("blocks", ["one block"], indirect=True)
 def test_memory_does_not_grow_with_the_similarities():
     """In a process of its own, since the peak of this one is behind it."""

@@ -199,7 +199,10 @@ def test_row_order_of_all_landmarks_is_the_column_order():
     np.testing.assert_allclose(aligner.fit(X[order]).transform(X_new), expected)
 
 
-@pytest.mark.parametrize("params", [{}, {"normalize": "ridge"}, {"whiten": "pca"}])
+@pytest.mark.parametrize(
+    "params",
+    [{}, {"normalize": "ridge"}, {"whiten": "pca"}, {"views": [2, 2]}],
+)
 def test_batch_size_does_not_matter(params):
     X = blobs()
     aligner = RBFAutoScaleAligner(n_landmarks=20, random_state=0, **params)
@@ -328,7 +331,10 @@ def test_half_tensors_are_computed_in_float32():
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
-@pytest.mark.parametrize("params", [{"normalize": "ridge"}, {"whiten": "pca"}])
+@pytest.mark.parametrize(
+    "params",
+    [{"normalize": "ridge"}, {"whiten": "pca"}, {"views": [2, 2], "output": "mean"}],
+)
 def test_default_dtype_and_device_of_torch_do_not_matter(dtype, params):
     X = np.repeat(blobs(), 3, axis=0)
     aligner = RBFAutoScaleAligner(
