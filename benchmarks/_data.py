@@ -30,7 +30,7 @@ def load_features(data, features, n_samples):
     n_samples : int
         All rows if there are fewer.
     """
-    images, y = subsample(*DATA[data](), n_samples)
+    images, y = subsample(*DATA[data](), n_samples=n_samples)
     if features == "pixels":
         return images.reshape(len(images), -1).astype(np.float32), y
     if features == "random":
@@ -50,10 +50,10 @@ def random_features(images, width=512, seed=0):
     return X
 
 
-def subsample(X, y, n_samples):
-    """Return the same random rows of X and y at each call."""
-    rows = np.random.default_rng(0).permutation(len(X))[:n_samples]
-    return X[rows], y[rows]
+def subsample(*arrays, n_samples):
+    """Return the same random rows of all arrays, and the same ones at each call."""
+    rows = np.random.default_rng(0).permutation(len(arrays[0]))[:n_samples]
+    return [values[rows] for values in arrays]
 
 
 def digits():

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from _data import DATA, load_features
+from _data import DATA, load_features, subsample
 from _methods import METHODS
 
 PAIRS = ("lite0-lite1", "lite0-lite2", "lite0-pixels", "lite0-random")
@@ -77,8 +77,7 @@ def load_files(path_a, path_b, path_y, n_samples):
     lengths = [len(values) for values in files]
     if len(set(lengths)) > 1:
         raise SystemExit(f"The files differ in their numbers of rows: {lengths}.")
-    rows = np.random.default_rng(0).permutation(lengths[0])[:n_samples]
-    A, B, *y = (values[rows] for values in files)
+    A, B, *y = subsample(*files, n_samples=n_samples)
     # In half precision sums of squares overflow.
     A, B = (X.astype(np.float32) if X.dtype == np.float16 else X for X in (A, B))
     name = f"{Path(path_a).stem}-{Path(path_b).stem}"

@@ -187,7 +187,7 @@ def main():
     # Some folds at the largest C stop at MAX_ITER, which would be said for each.
     warnings.filterwarnings("ignore", "lbfgs failed to converge")
     if args.npy:
-        X, y = subsample(*map(np.load, args.npy), args.n_samples)
+        X, y = subsample(*map(np.load, args.npy), n_samples=args.n_samples)
         name = args.npy[0]
     else:
         X, y = load_features(args.data, args.features, args.n_samples)
