@@ -1,7 +1,8 @@
 """Ways to bring two views into one space: ours, and the alternatives.
 
 A method is a generator: given paired rows A and B, it yields ``(parameters, map_a,
-map_b)`` for each setting of its hyperparameters. Aligned rows are compared by cosine.
+map_b)`` for each setting of its hyperparameters. Aligned rows are compared by cosine,
+or as `METRICS` says.
 """
 
 import warnings
@@ -11,41 +12,45 @@ from itertools import product
 import numpy as np
 from cca_zoo.linear import RidgeCCA
 from scipy.linalg import orthogonal_procrustes
+from sklearn.base import clone
 from sklearn.cross_decomposition import PLSCanonical
 from sklearn.decomposition import KernelPCA
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import Ridge
 from sklearn.metrics.pairwise import cosine_similarity
+from sklearn.model_selection import ParameterGrid
 from sklearn.preprocessing import StandardScaler
 
-from sklearn_featalign import RBFAutoScaleAligner
+from sklearn_featalign import KernelGCCAAligner, RBFAutoScaleAligner
 from sklearn_featalign.metrics import mean_reciprocal_rank
 
+SHARES = (0.3, 0.5, 0.7, 0.9, 1.0)
+FILTERS = (4, 8, 16, 32)
 CONSTANTS_PLAIN = (0.01, 0.02, 0.05, 0.1, 0.3)
 CONSTANTS_RIDGE = (0.1, 0.3, 0.5, 0.7, 0.9)
 PENALTIES = (0.03, 0.1, 0.3, 1.0, 3.0)
 N_COMPONENTS = (32, 64, 128, 256, 512)
-POWERS = (0, 1, 2, 4, 8, 16)
-CONSTANTS_KERNEL = (0.5, 0.7)
+POWERS = (0, 1, 2, 4, 8, 16, 32, 64)
+CONSTANTS_KERNEL = (0.3, 0.5, 0.7, 0.9)
 MAX_KERNEL_COMPONENTS = 1000
 
 
-def rbf(A, B, constants, **params):
+def ours(A, B, aligner, grid):
     """Aligners of the two views, all paired rows being landmarks."""
     X = np.hstack([A, B])
-    for c in constants:
-        aligner = RBFAutoScaleAligner(
-            c, views=[A.shape[1], B.shape[1]], n_landmarks=None, **params
+    for params in ParameterGrid(grid):
+        fitted = clone(aligner).set_params(
+            views=[A.shape[1], B.shape[1]], n_landmarks=None, **params
         )
         try:
-            aligner.fit(X)
+            fitted.fit(X)
         except ValueError as error:
             # With few rows a small mean affinity is out of reach.
             if "must lie strictly between" not in str(error):
                 raise
             continue
-        maps = (partial(aligner.transform_view, view=view) for view in (0, 1))
-        yield {"c": c}, *maps
+        maps = (partial(fitted.transform_view, view=view) for view in (0, 1))
+        yield params, *maps
 
 
 def relative(A, B, centred):
@@ -138,18 +143,24 @@ def cca(A, B):
         # The singular values of the problem, as its components have unit norm.
         correlations = np.clip((first * second).mean(0), 0, None)
         correlations /= correlations.max()
+        maps = [
+            LastResult(partial(project, partial(shift, scale, mean), weights))
+            for scale, mean, weights in zip(
+                scales, model.means_, model.weights_, strict=True
+            )
+        ]
         widths = sorted({min(k, largest) for k in N_COMPONENTS})
         for k, power in product(widths, POWERS):
             root = correlations[:k] ** (power / 2)
             yield (
                 {"penalty": penalty, "n_components": k, "power": power},
-                *(
-                    partial(project, partial(shift, scale, mean), weights[:, :k] * root)
-                    for scale, mean, weights in zip(
-                        scales, model.means_, model.weights_, strict=True
-                    )
-                ),
+                *(partial(weigh, components, root) for components in maps),
             )
+
+
+def weigh(components, weights, X):
+    """Return the first components of rows, each times its weight."""
+    return components(X)[:, : len(weights)] * weights
 
 
 def shift(scale, mean, X):
@@ -205,10 +216,21 @@ def chain(first, second):
 
 
 METHODS = {
-    "RBFAutoScaleAligner ridge": partial(
-        rbf, constants=CONSTANTS_RIDGE, normalize="ridge"
+    "KernelGCCAAligner": partial(ours, aligner=KernelGCCAAligner(), grid={}),
+    "KernelGCCAAligner searched": partial(
+        ours, aligner=KernelGCCAAligner(), grid={"linear": SHARES, "power": FILTERS}
     ),
-    "RBFAutoScaleAligner": partial(rbf, constants=CONSTANTS_PLAIN),
+    "KernelGCCAAligner no hubness": partial(
+        ours, aligner=KernelGCCAAligner(hub_neighbors=0), grid={}
+    ),
+    "RBFAutoScaleAligner ridge": partial(
+        ours,
+        aligner=RBFAutoScaleAligner(normalize="ridge"),
+        grid={"c": CONSTANTS_RIDGE},
+    ),
+    "RBFAutoScaleAligner": partial(
+        ours, aligner=RBFAutoScaleAligner(), grid={"c": CONSTANTS_PLAIN}
+    ),
     "relative representations": partial(relative, centred=False),
     "relative, centred": partial(relative, centred=True),
     "orthogonal Procrustes": procrustes,
@@ -218,14 +240,18 @@ METHODS = {
     "regularised CCA": cca,
     "kernel CCA": kernel_cca,
 }
+METRICS = dict.fromkeys(METHODS, "cosine") | {
+    "KernelGCCAAligner": "dot",
+    "KernelGCCAAligner searched": "dot",
+}
 
 
-def choose(method, paired, validation):
+def choose(name, paired, validation):
     """Fit a method and choose its hyperparameters by retrieval on validation rows.
 
     Parameters
     ----------
-    method : callable
+    name : str
         One of `METHODS`.
     paired, validation : tuple of two ndarrays
         Rows of A and the same rows of B.
@@ -237,9 +263,10 @@ def choose(method, paired, validation):
         The setting with the best mean reciprocal rank.
     """
     best = None
-    for candidate in method(*paired):
+    for candidate in METHODS[name](*paired):
         _, map_a, map_b = candidate
-        mrr = mean_reciprocal_rank(map_a(validation[0]), map_b(validation[1]))
+        F, G = map_a(validation[0]), map_b(validation[1])
+        mrr = mean_reciprocal_rank(F, G, metric=METRICS[name])
         if best is None or mrr > best[0]:
             best = mrr, candidate
     return best[1]

@@ -6,14 +6,14 @@
 
 Each seed draws paired rows for fitting, validation rows and test rows, all disjoint.
 What a method leaves open is chosen by mean reciprocal rank on the validation rows; the
-test rows are scored once. Rows are compared by cosine; CSLS, which looks at all test
-rows at once, stands beside it.
+test rows are scored once. Rows are compared by cosine, those with a column for hubness
+by dot product; CSLS, which looks at all test rows at once, stands beside it.
 """
 
 import time
 
 import pandas as pd
-from _methods import METHODS, choose
+from _methods import METRICS, choose
 from _pairs import load_pairs, make_parser, split_rows
 from _report import print_table, spread, write_json
 from rich.progress import Progress
@@ -23,7 +23,7 @@ from sklearn_featalign.metrics import retrieval_accuracy, retrieval_ranks
 MEASURES = ("top-1 %", "top-10 %", "MRR %", "top-1 % with CSLS")
 
 
-def run_method(method, paired, validation, test):
+def run_method(name, paired, validation, test):
     """Fit and choose a method, score the test rows once.
 
     Returns
@@ -33,15 +33,16 @@ def run_method(method, paired, validation, test):
         fitting and choosing took.
     """
     start = time.perf_counter()
-    params, map_a, map_b = choose(method, paired, validation)
+    params, map_a, map_b = choose(name, paired, validation)
     seconds = time.perf_counter() - start
     F, G = map_a(test[0]), map_b(test[1])
-    ranks = retrieval_ranks(F, G)
+    metric = METRICS[name]
+    ranks = retrieval_ranks(F, G, metric=metric)
     scores = (
         float((ranks <= 1).mean()),
         float((ranks <= 10).mean()),
         float((1 / ranks).mean()),
-        retrieval_accuracy(F, G, csls=10),
+        retrieval_accuracy(F, G, metric=metric, csls=10),
     )
     measured = dict(zip(MEASURES, scores, strict=True))
     return {**measured, "chosen": params, "seconds": seconds}
@@ -67,7 +68,7 @@ def compare(pair, sizes, seeds, methods, progress):
             for name in methods:
                 text = f"{pair.name}, {n_paired} pairs, seed {seed}: {name}"
                 progress.update(task, description=text)
-                result = run_method(METHODS[name], paired, validation, test)
+                result = run_method(name, paired, validation, test)
                 setting = {
                     "pair": pair.name,
                     "paired rows": n_paired,

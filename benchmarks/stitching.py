@@ -13,7 +13,7 @@ validation rows of the first network.
 
 import numpy as np
 import pandas as pd
-from _methods import METHODS, chain, choose
+from _methods import METRICS, chain, choose
 from _pairs import load_pairs, make_parser, split_rows
 from _report import print_table, spread, write_json
 from rich.progress import Progress
@@ -83,10 +83,11 @@ def compare(pair, n_paired, n_labelled, seeds, methods, progress):
         for name in methods:
             progress.update(task, description=f"{pair.name}, seed {seed}: {name}")
             params, *maps = choose(
-                METHODS[name], pair.take(rows.paired), pair.take(rows.validation)
+                name, pair.take(rows.paired), pair.take(rows.validation)
             )
-            # Rows of unit length, as they are compared in retrieval.
-            maps = [chain(function, normalize) for function in maps]
+            if METRICS[name] == "cosine":
+                # Rows of unit length, as they are compared in retrieval.
+                maps = [chain(function, normalize) for function in maps]
             result = run_method(pair, rows, maps)
             runs.append({**setting, "method": name, **result, "chosen": params})
             progress.advance(task)

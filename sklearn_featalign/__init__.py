@@ -1,9 +1,16 @@
 """Align frozen network features with scikit-learn estimators that run on torch."""
 
 from sklearn_featalign import metrics
+from sklearn_featalign._gcca_aligner import KernelGCCAAligner
 from sklearn_featalign._rbf_aligner import RBFAutoScaleAligner
 from sklearn_featalign._views import split_views, stack_views
 
 __version__ = "0.1.0.dev0"
 
-__all__ = ["RBFAutoScaleAligner", "metrics", "split_views", "stack_views"]
+__all__ = [
+    "KernelGCCAAligner",
+    "RBFAutoScaleAligner",
+    "metrics",
+    "split_views",
+    "stack_views",
+]

@@ -14,14 +14,14 @@ from sklearn_featalign._coordinates import coordinates
 # An affinity may be wrong by this much before distances are taken directly.
 _AFFINITY_ATOL = 5e-7
 
-# Affinities among equal landmarks are this close to one.
-_SPREAD_ATOL = 1e-13
+# Centring leaves no more than this share of the affinities among equal landmarks.
+_SPREAD_RTOL = 1e-13
 
 # Squared distances are kept between two passes if there are no more than these.
 _KEPT_DISTANCES = 2**25
 
 
-def squared_distances(X, Y, direct=False):
+def squared_distances(X, Y, direct=False, products=None):
     """Return squared Euclidean distances.
 
     Parameters
@@ -31,6 +31,8 @@ def squared_distances(X, Y, direct=False):
     direct : bool
         Whether to sum squared differences, which is slow and exact, in place of
         the expansion ``|x|^2 - 2 x.y + |y|^2``, which is one matrix product.
+    products : tensor of shape (n_samples, n_landmarks), optional
+        ``X @ Y.T`` where it is at hand.
 
     Returns
     -------
@@ -40,6 +42,8 @@ def squared_distances(X, Y, direct=False):
         mode = "donot_use_mm_for_euclid_dist"
         return torch.cdist(X, Y, compute_mode=mode).square_()
     norms = Y.square().sum(1) + X.square().sum(1, keepdim=True)
+    if products is not None:
+        return norms.sub_(products, alpha=2).clamp_(min=0)
     return torch.addmm(norms, X, Y.T, alpha=-2).clamp_(min=0)
 
 
@@ -241,13 +245,82 @@ def solve_rate(moments, c, rtol=1e-10, max_iter=500):
     raise ValueError(f"No bandwidth has mean affinity c={c}: the last had {mean}.")
 
 
-def ridge_projection(K, ridge):
-    r"""Return the affine map that decorrelates affinities to landmarks.
+def centred_kernel(K):
+    """Return ``H K H``, with H the centring matrix.
+
+    Raises
+    ------
+    ValueError
+        If all landmarks are equal.
+    """
+    k = K.mean(0)
+    K_centred = K - k - k[:, None] + k.mean()
+    if K_centred.diagonal().sum() <= _SPREAD_RTOL * K.diagonal().sum():
+        raise ValueError(
+            "Decorrelation needs landmarks that differ by more than a rounding error "
+            f"of their affinities, got n_landmarks={len(K)} with all the same."
+        )
+    return K_centred
+
+
+def ridge_inverse(K_centred, ridge):
+    r"""Return the inverse of a centred kernel with a ridge.
+
+    .. math:: P = (K + \lambda I)^{-1}, \qquad \lambda = \rho \, \mathrm{tr}(K) / m
+
+    Parameters
+    ----------
+    K_centred : tensor of shape (n_landmarks, n_landmarks)
+    ridge : float
+        The factor :math:`\rho`.
+
+    Returns
+    -------
+    P : tensor of shape (n_landmarks, n_landmarks)
+
+    Raises
+    ------
+    ValueError
+        If the penalty vanishes in float64.
+    """
+    penalised = K_centred.clone()
+    penalised.diagonal().add_(ridge * float(K_centred.diagonal().mean()))
+    factor, failed = torch.linalg.cholesky_ex(penalised)
+    # The condition number is at most n_landmarks / ridge.
+    if failed or ridge < 10 * len(factor) * torch.finfo(factor.dtype).eps:
+        raise ValueError(f"ridge={ridge} is too small for float64: use a larger one.")
+    return torch.cholesky_inverse(factor)
+
+
+def centred_map(K, M):
+    r"""Return the affine map that centres kernel values, then applies a matrix.
 
     With H the centring matrix, k the column means of K and g their mean,
 
-    .. math:: F = (A H - 1 (k - g)^T) (H K H + \lambda I)^{-1}
-              = A P + 1 b^T, \qquad \lambda = \rho \, \mathrm{tr}(H K H) / m
+    .. math:: (A H - 1 (k - g)^T) M = A P + 1 b^T
+
+    Parameters
+    ----------
+    K : tensor of shape (n_landmarks, n_landmarks)
+        Kernel values among the landmarks.
+    M : tensor of shape (n_landmarks, n_outputs)
+
+    Returns
+    -------
+    P : tensor of shape (n_landmarks, n_outputs)
+    b : tensor of shape (n_outputs,)
+    """
+    k = K.mean(0)
+    return M - M.mean(0), (k.mean() - k) @ M
+
+
+def ridge_projection(K, ridge):
+    r"""Return the affine map that decorrelates affinities to landmarks.
+
+    With K_c the centred affinities among landmarks, A_c those of rows centred alike,
+
+    .. math:: F = A_c (K_c + \lambda I)^{-1} = A P + 1 b^T, \qquad
+              \lambda = \rho \, \mathrm{tr}(K_c) / m
 
     Parameters
     ----------
@@ -266,22 +339,13 @@ def ridge_projection(K, ridge):
     ValueError
         If all landmarks are equal, or if the penalty vanishes in float64.
     """
-    k = K.mean(0)
-    g = k.mean()
-    K_centred = K - k - k[:, None] + g
-    spread = float(K_centred.diagonal().mean())
-    if spread < _SPREAD_ATOL:
-        raise ValueError(
-            "normalize='ridge' needs landmarks that differ by more than a rounding "
-            f"error of their affinities, got n_landmarks={len(K)} with all the same."
-        )
-    K_centred.diagonal().add_(ridge * spread)
-    factor, failed = torch.linalg.cholesky_ex(K_centred)
-    # The condition number is at most n_landmarks / ridge.
-    if failed or ridge < 10 * len(K) * torch.finfo(K.dtype).eps:
-        raise ValueError(f"ridge={ridge} is too small for float64: use a larger one.")
-    inverse = torch.cholesky_inverse(factor)
-    return inverse - inverse.mean(0), (g - k) @ inverse
+    return centred_map(K, ridge_inverse(centred_kernel(K), ridge))
+
+
+def project(A, view):
+    """Return rows of unit length of an affine map of kernel values."""
+    F = torch.addmm(view["intercept"], A, view["projection"])
+    return torch.nn.functional.normalize(F, dim=1)
 
 
 def affinity_features(X, landmarks, view):
@@ -301,7 +365,4 @@ def affinity_features(X, landmarks, view):
     F : tensor of shape (n_samples, n_landmarks)
     """
     A = rbf_affinity(row_distances(X, view, landmarks, view["direct"]), view["rate"])
-    if "projection" not in view:
-        return A
-    F = torch.addmm(view["intercept"], A, view["projection"])
-    return torch.nn.functional.normalize(F, dim=1)
+    return project(A, view) if "projection" in view else A

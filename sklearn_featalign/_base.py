@@ -1,6 +1,7 @@
 """What all aligners do alike: views in, output out, names, tags and the score."""
 
 from contextlib import contextmanager
+from functools import partial
 from itertools import permutations
 from typing import NamedTuple
 
@@ -133,9 +134,9 @@ class BaseAligner(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
 
         Each row is looked up by its aligned features of one view among those that the
         same rows have in another view. The score is the share of rows whose nearest one
-        by cosine is their own (top-1), averaged over all ordered pairs of views. It
-        falls with the number of rows that are looked among, so that only scores of
-        equally many rows compare.
+        (by cosine, or by the aligner's `metric` if it has one) is their own (top-1),
+        averaged over all ordered pairs of views. It falls with the number of rows that
+        are looked among, so that only scores of equally many rows compare.
 
         Parameters
         ----------
@@ -149,7 +150,8 @@ class BaseAligner(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         score : float
             Between 0 and 1.
         """
-        return self.score_pairs(X, retrieval_accuracy)
+        metric = getattr(self, "metric", "cosine")
+        return self.score_pairs(X, partial(retrieval_accuracy, metric=metric))
 
     @available_if(_has_pairs)
     def score_pairs(self, X, score_func):

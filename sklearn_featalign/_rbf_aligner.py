@@ -1,29 +1,21 @@
 """RBF auto-scaling: features become comparable affinities to landmark rows."""
 
 import warnings
-from numbers import Integral, Real
+from numbers import Real
 
-import numpy as np
-import torch
-from sklearn.base import _fit_context
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from sklearn_featalign._affinity import (
     affinity_features,
-    fit_rate,
+    rbf_affinity,
     ridge_projection,
+    squared_distances,
 )
-from sklearn_featalign._base import BaseAligner
-from sklearn_featalign._coordinates import coordinates, fit_frame
-from sklearn_featalign._landmarks import SPREAD_OUT, select_landmarks
-from sklearn_featalign._torch import Rows, to_numpy, to_torch
-from sklearn_featalign._views import block
-
-# At least so many rows, if there are, give the median that coordinates start from.
-_MEDIAN_ROWS = 1024
+from sklearn_featalign._landmark_aligner import LandmarkAligner
+from sklearn_featalign._torch import to_torch
 
 
-class RBFAutoScaleAligner(BaseAligner):
+class RBFAutoScaleAligner(LandmarkAligner):
     r"""Affinities to landmark rows, with the bandwidth solved for their mean.
 
     Each row x becomes its RBF affinities to the landmark rows l,
@@ -197,21 +189,11 @@ class RBFAutoScaleAligner(BaseAligner):
     """
 
     _parameter_constraints = {
-        "c": [Interval(Real, 0, 1, closed="neither")],
+        **LandmarkAligner._parameter_constraints,
         "gamma": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
-        "n_landmarks": [None, Interval(Integral, 1, None, closed="left")],
-        "landmarks": [StrOptions({"random", *SPREAD_OUT})],
         "normalize": [None, StrOptions({"ridge"})],
         "ridge": [Interval(Real, 0, None, closed="neither")],
         "whiten": [None, StrOptions({"pca"})],
-        "views": [None, list, tuple, dict],
-        "output": [str, Integral],
-        "device": [str],
-        "batch_size": [
-            StrOptions({"auto"}),
-            Interval(Integral, 1, None, closed="left"),
-        ],
-        "random_state": ["random_state"],
     }
 
     def __init__(
@@ -245,63 +227,8 @@ class RBFAutoScaleAligner(BaseAligner):
 
     _feature_prefix = "rbf"
 
-    @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None):
-        """Choose the landmarks and solve the bandwidth, of each view.
-
-        Parameters
-        ----------
-        X : {array-like, tensor} of shape (n_samples, n_features)
-            Training rows, at least two different ones.
-        y : None
-            Ignored.
-
-        Returns
-        -------
-        self : object
-            The fitted aligner.
-
-        Raises
-        ------
-        ValueError
-            If all rows are equal, if `c` is not above the share of zero distances,
-            if fewer than two rows have every view, or if the device is not there.
-        """
-        training = self._open_training(X, self.n_landmarks)
-        views, paired = training.views, training.paired
-        frames = {}
-        for name, rows in views.items():
-            with self._naming(name):
-                frames[name] = self._fit_frame(rows)
-        chosen = select_landmarks(
-            len(paired),
-            self.n_landmarks,
-            self.landmarks,
-            lambda: joint_coordinates(views, frames, paired),
-            self.random_state,
-            "samples" if self.views is None else "rows with every view",
-        )
-        indices = paired[chosen]
-        states = {}
-        for name, rows in views.items():
-            with self._naming(name):
-                states[name] = self._fit_view(rows, frames[name], indices)
-        self._close_training(X, training)
-        gammas = [state.pop("gamma") for state in states.values()]
-        means = [state.pop("mean_affinity") for state in states.values()]
-        one = self.views is None
-        self.gamma_ = gammas[0] if one else np.array(gammas)
-        self.mean_affinity_ = means[0] if one else np.array(means)
-        self.landmarks_ = training.rows.at(indices).to_numpy()
-        self.landmark_indices_ = indices
-        self.n_landmarks_ = len(indices)
-        self._states = states
-        return self
-
     def _fit_frame(self, rows):
-        step = max(1, len(rows) // _MEDIAN_ROWS)
-        sample = rows.load(slice(None, None, step))
-        frame = fit_frame(rows.map, sample, len(rows), self.whiten, rows.rounding)
+        frame = super()._fit_frame(rows, self.whiten)
         rank = frame["whitening"].shape[1] if self.whiten == "pca" else 0
         if len(rows) < 2 * rank:
             warnings.warn(
@@ -314,40 +241,17 @@ class RBFAutoScaleAligner(BaseAligner):
         return frame
 
     def _fit_view(self, rows, frame, indices):
-        """Return what the features of a view are computed from, in arrays."""
-        landmark_rows = rows.at(indices).load()
-        landmarks = coordinates(landmark_rows, frame)
         gamma = self.gamma if self.gamma == "auto" else float(self.gamma)
-        state = frame | fit_rate(
-            rows.map, len(rows), frame, landmarks, float(self.c), gamma
-        )
+        state, landmarks = self._fit_kernel(rows, frame, indices, gamma)
         if self.normalize == "ridge":
-            affinities = affinity_features(landmark_rows, landmarks, state)
+            D = squared_distances(landmarks, landmarks, state["direct"])
+            affinities = rbf_affinity(D, state["rate"])
             projection, intercept = ridge_projection(affinities, float(self.ridge))
             state |= {"projection": projection, "intercept": intercept}
-        return to_numpy(state)
+        return state
 
     def _view_function(self, name, device):
         """Return a function from a batch of rows of a view to their features."""
         state = to_torch(self._states[name], device)
-        landmark_rows = block(self.landmarks_, self.view_columns_[name])
-        landmarks = coordinates(Rows(landmark_rows, device, 1, 1).load(), state)
+        landmarks = self._load_landmarks(name, state, device)
         return lambda batch: affinity_features(batch, landmarks, state)
-
-    @property
-    def _n_view_features(self):
-        return self.n_landmarks_
-
-
-def joint_coordinates(views, frames, indices):
-    """Return rows in the coordinates of all views, each scaled to unit variance."""
-    return torch.cat(
-        [
-            torch.cat(
-                list(rows.at(indices).map(lambda batch, f=frame: coordinates(batch, f)))
-            )
-            / frame["total_variance"] ** 0.5
-            for rows, frame in zip(views.values(), frames.values(), strict=True)
-        ],
-        dim=1,
-    )

@@ -8,14 +8,16 @@ import pytest
 import sklearn_featalign
 
 FOLDER = Path(sklearn_featalign.__file__).parent
-PURE = ["_affinity", "_coordinates", "_similarity"]
+PURE = ["_affinity", "_coordinates", "_gcca", "_similarity"]
 RINGS = {name: 0 for name in PURE} | {
     "_torch": 1,
     "_landmarks": 1,
     "_views": 1,
     "metrics": 2,
     "_base": 3,
-    "_rbf_aligner": 4,
+    "_landmark_aligner": 4,
+    "_rbf_aligner": 5,
+    "_gcca_aligner": 5,
 }
 
 

@@ -47,9 +47,10 @@ def test_every_method_undoes_a_rotation(small_grids, name):
     A, B = rotated()
     first, rest = slice(0, 100), slice(100, None)
     params, map_a, map_b = _methods.choose(
-        _methods.METHODS[name], (A[first], B[first]), (A[rest], B[rest])
+        name, (A[first], B[first]), (A[rest], B[rest])
     )
-    accuracy = retrieval_accuracy(map_a(A[rest]), map_b(B[rest]))
+    metric = _methods.METRICS[name]
+    accuracy = retrieval_accuracy(map_a(A[rest]), map_b(B[rest]), metric=metric)
     # Plain cosines see the shift, which is all that they do not undo.
     assert accuracy == 1 if name != "relative representations" else accuracy < 1
     assert isinstance(params, dict)
@@ -58,9 +59,7 @@ def test_every_method_undoes_a_rotation(small_grids, name):
 @pytest.mark.parametrize("name", _methods.METHODS)
 def test_every_method_takes_few_narrow_rows(name):
     A, B, _ = halves(load_wine())
-    _, map_a, map_b = _methods.choose(
-        _methods.METHODS[name], (A[::8], B[::8]), (A[1::8], B[1::8])
-    )
+    _, map_a, map_b = _methods.choose(name, (A[::8], B[::8]), (A[1::8], B[1::8]))
     accuracy = retrieval_accuracy(map_a(A[2::8]), map_b(B[2::8]), k=5)
     assert accuracy > 5 / len(A[2::8])
 
@@ -119,10 +118,11 @@ def halves(bunch):
 
 
 @pytest.mark.parametrize("load", [load_wine, load_digits])
-def test_ridge_features_lead_on_other_data_too(load):
+def test_ours_lead_on_other_data_too(load):
     A, B, y = halves(load())
     pair = _pairs.Pair(load.__name__, A, B, y)
     names = [
+        "KernelGCCAAligner",
         "RBFAutoScaleAligner ridge",
         "relative representations",
         "relative, centred",
@@ -132,12 +132,12 @@ def test_ridge_features_lead_on_other_data_too(load):
     for seed in range(3):
         rows = _pairs.split_rows(len(A), min(300, len(A) // 3), seed, n_test=500)
         for name in names:
-            result = retrieval.run_method(
-                _methods.METHODS[name], *map(pair.take, rows[:3])
-            )
+            result = retrieval.run_method(name, *map(pair.take, rows[:3]))
             accuracy[name].append(result["top-1 %"])
-    ours, *others = (np.mean(values) for values in accuracy.values())
-    assert ours > max(others)
+    joint, apart, *others = (np.mean(values) for values in accuracy.values())
+    assert apart > max(others)
+    # Not on the 59 pairs of 6 and 7 columns of wine.
+    assert joint > apart or load is load_wine
 
 
 def write(tmp_path, *arrays):

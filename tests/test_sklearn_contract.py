@@ -9,7 +9,7 @@ from sklearn.utils import estimator_checks
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import sklearn_featalign
-from sklearn_featalign import RBFAutoScaleAligner
+from sklearn_featalign import KernelGCCAAligner, RBFAutoScaleAligner
 
 ESTIMATORS = [
     getattr(sklearn_featalign, name)
@@ -21,6 +21,8 @@ VARIANTS = [
     RBFAutoScaleAligner(normalize="ridge"),
     RBFAutoScaleAligner(whiten="pca", landmarks="farthest", n_landmarks=3),
     RBFAutoScaleAligner(gamma=0.5, landmarks="kmeans++", n_landmarks=4, batch_size=7),
+    KernelGCCAAligner(metric="cosine", linear=0.3, n_landmarks=4, batch_size=7),
+    KernelGCCAAligner(hub_neighbors=0, linear=1.0, power=2.5, n_landmarks=3),
 ]
 few_rows = pytest.mark.filterwarnings(
     "ignore:n_landmarks=1000 is greater", "ignore:whiten='pca' of"
@@ -42,7 +44,7 @@ FURTHER_CHECKS = [
 
 
 def test_the_known_estimators_are_found():
-    assert RBFAutoScaleAligner in ESTIMATORS
+    assert {KernelGCCAAligner, RBFAutoScaleAligner} <= set(ESTIMATORS)
 
 
 @few_rows

@@ -1,0 +1,135 @@
+"""What the aligners that compare rows with landmark rows do alike."""
+
+from numbers import Integral, Real
+
+import numpy as np
+import torch
+from sklearn.base import _fit_context
+from sklearn.utils._param_validation import Interval, StrOptions
+
+from sklearn_featalign._affinity import fit_rate
+from sklearn_featalign._base import BaseAligner
+from sklearn_featalign._coordinates import coordinates, fit_frame
+from sklearn_featalign._landmarks import SPREAD_OUT, select_landmarks
+from sklearn_featalign._torch import Rows, to_numpy
+from sklearn_featalign._views import block
+
+# At least so many rows, if there are, give the median that coordinates start from.
+_MEDIAN_ROWS = 1024
+
+
+class LandmarkAligner(BaseAligner):
+    """Base of the aligners with landmarks and an auto-scaled RBF kernel.
+
+    A subclass has the parameters in `_parameter_constraints` and provides
+    ``_fit_view(rows, frame, indices)``, which returns the state of a view, a dict of
+    tensors and numbers that begins with what `_fit_kernel` returns.
+    ``_join_views(states)`` completes the states of all views with what they share.
+    """
+
+    _parameter_constraints = {
+        "c": [Interval(Real, 0, 1, closed="neither")],
+        "n_landmarks": [None, Interval(Integral, 1, None, closed="left")],
+        "landmarks": [StrOptions({"random", *SPREAD_OUT})],
+        "views": [None, list, tuple, dict],
+        "output": [str, Integral],
+        "device": [str],
+        "batch_size": [
+            StrOptions({"auto"}),
+            Interval(Integral, 1, None, closed="left"),
+        ],
+        "random_state": ["random_state"],
+    }
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y=None):
+        """Choose the landmarks and fit each view, and what the views share.
+
+        Parameters
+        ----------
+        X : {array-like, tensor} of shape (n_samples, n_features)
+            Training rows, at least two different ones.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        self : object
+            The fitted aligner.
+
+        Raises
+        ------
+        ValueError
+            If all rows are equal, if `c` is not above the share of zero distances,
+            if fewer than two rows have every view, or if the device is not there.
+        """
+        training = self._open_training(X, self.n_landmarks)
+        views, paired = training.views, training.paired
+        frames = {}
+        for name, rows in views.items():
+            with self._naming(name):
+                frames[name] = self._fit_frame(rows)
+        chosen = select_landmarks(
+            len(paired),
+            self.n_landmarks,
+            self.landmarks,
+            lambda: joint_coordinates(views, frames, paired),
+            self.random_state,
+            "samples" if self.views is None else "rows with every view",
+        )
+        indices = paired[chosen]
+        states = {}
+        for name, rows in views.items():
+            with self._naming(name):
+                states[name] = self._fit_view(rows, frames[name], indices)
+        states = {
+            name: to_numpy(state) for name, state in self._join_views(states).items()
+        }
+        self._close_training(X, training)
+        gammas = [state.pop("gamma") for state in states.values()]
+        means = [state.pop("mean_affinity") for state in states.values()]
+        one = self.views is None
+        self.gamma_ = gammas[0] if one else np.array(gammas)
+        self.mean_affinity_ = means[0] if one else np.array(means)
+        self.landmarks_ = training.rows.at(indices).to_numpy()
+        self.landmark_indices_ = indices
+        self.n_landmarks_ = len(indices)
+        self._states = states
+        return self
+
+    def _fit_frame(self, rows, whiten=None):
+        step = max(1, len(rows) // _MEDIAN_ROWS)
+        sample = rows.load(slice(None, None, step))
+        return fit_frame(rows.map, sample, len(rows), whiten, rows.rounding)
+
+    def _fit_kernel(self, rows, frame, indices, gamma="auto"):
+        """Return the state of the RBF kernel of a view, and its landmarks."""
+        landmarks = coordinates(rows.at(indices).load(), frame)
+        fitted = fit_rate(rows.map, len(rows), frame, landmarks, float(self.c), gamma)
+        return frame | fitted, landmarks
+
+    def _join_views(self, states):
+        return states
+
+    def _load_landmarks(self, name, state, device):
+        """Return the landmarks in coordinates of a view."""
+        rows = block(self.landmarks_, self.view_columns_[name])
+        return coordinates(Rows(rows, device, 1, 1).load(), state)
+
+    @property
+    def _n_view_features(self):
+        return self.n_landmarks_
+
+
+def joint_coordinates(views, frames, indices):
+    """Return rows in the coordinates of all views, each scaled to unit variance."""
+    return torch.cat(
+        [
+            torch.cat(
+                list(rows.at(indices).map(lambda batch, f=frame: coordinates(batch, f)))
+            )
+            / frame["total_variance"] ** 0.5
+            for rows, frame in zip(views.values(), frames.values(), strict=True)
+        ],
+        dim=1,
+    )
