@@ -16,6 +16,10 @@ from sklearn_featalign._similarity import neighbor_means, unit_rows
 # Exponent of the power mean over the filters of pairs of views.
 _UNION = 4
 
+# Smallest eigenvalue of that mean. The root of a smaller one would be of rounding
+# errors; the root of this one is negligible beside 1.
+_SMALLEST = 1e-12
+
 
 def kernel_parts(Z, landmarks, view):
     """Return the linear and the RBF kernel of rows with landmarks.
@@ -76,10 +80,10 @@ def hat_matrix(P, ridge):
     return H
 
 
-def symmetric_power(H, exponent):
-    """Return a power of a positive semidefinite matrix."""
+def symmetric_power(H, exponent, smallest=0.0):
+    """Return a power of a matrix whose eigenvalues are at least so large."""
     values, vectors = torch.linalg.eigh(H)
-    return (vectors * values.clamp_(min=0) ** exponent) @ vectors.T
+    return (vectors * values.clamp_(min=smallest) ** exponent) @ vectors.T
 
 
 def joint_filter(hats, power):
@@ -91,7 +95,8 @@ def joint_filter(hats, power):
               \bigl(\tfrac{1}{2} (H_u + H_v)\bigr)^{4p}\Bigr)^{1/4}
 
     which keeps what any two of them share; the mean of all would keep of this only
-    what the others share as well. One view has its own.
+    what the others share as well. Its eigenvalues are at least 1e-3. One view has its
+    own filter.
 
     Parameters
     ----------
@@ -108,7 +113,7 @@ def joint_filter(hats, power):
     if len(pairs) == 1:
         return symmetric_power(pairs[0], power)
     total = sum(symmetric_power(H, _UNION * power) for H in pairs)
-    return symmetric_power(total / len(pairs), 1 / _UNION)
+    return symmetric_power(total / len(pairs), 1 / _UNION, _SMALLEST)
 
 
 def held_out_features(P, W):

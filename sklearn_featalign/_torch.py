@@ -235,7 +235,7 @@ class Rows:
             if isinstance(out, torch.Tensor):
                 block = block.to(out)
             else:
-                block = block.cpu().numpy()
+                block = block.cpu().numpy().astype(out.dtype, copy=False)
             if add:
                 out[rows] += block
             else:

@@ -1,0 +1,163 @@
+"""What holds for every aligner, whatever it computes."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import skops.io
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.base import clone
+
+from sklearn_featalign import KernelGCCAAligner, RBFAutoScaleAligner
+
+PARAMS = {"n_landmarks": 20, "random_state": 0}
+ALIGNERS = {
+    "rbf": RBFAutoScaleAligner(**PARAMS),
+    "rbf ridge": RBFAutoScaleAligner(normalize="ridge", **PARAMS),
+    "rbf pca": RBFAutoScaleAligner(whiten="pca", **PARAMS),
+    "rbf views": RBFAutoScaleAligner(views=[2, 2], **PARAMS),
+    "gcca": KernelGCCAAligner(**PARAMS),
+    "gcca views": KernelGCCAAligner(views=[2, 2], metric="cosine", **PARAMS),
+    "gcca mean": KernelGCCAAligner(
+        views=[1, 2, 1], output="mean", hub_neighbors=0, **PARAMS
+    ),
+}
+
+
+@pytest.fixture(params=ALIGNERS)
+def aligner(request):
+    return clone(ALIGNERS[request.param])
+
+
+def blobs(seed=0, n_samples=120, n_features=4):
+    rng = np.random.default_rng(seed)
+    centers = rng.normal(scale=4, size=(3, n_features))
+    return centers[rng.integers(3, size=n_samples)] + rng.normal(
+        size=(n_samples, n_features)
+    )
+
+
+def test_far_rows_stay_finite(aligner):
+    aligner.fit(blobs() * 1e-7)
+    far = np.vstack([np.full(4, 1e150), np.full(4, -1.7e308)])
+    assert np.isfinite(aligner.transform(far)).all()
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    name=st.sampled_from(["rbf", "rbf ridge", "gcca"]),
+    seed=st.integers(0, 1000),
+    log_scale=st.floats(-8, 8),
+    shift=st.floats(-100, 100),
+)
+def test_shift_rotation_and_scale_do_not_matter(name, seed, log_scale, shift):
+    X, X_new = blobs(seed), blobs(seed + 1)
+    rotation = np.linalg.qr(np.random.default_rng(seed).normal(size=(4, 4)))[0]
+    aligner = clone(ALIGNERS[name])
+
+    def moved(X):
+        return 10**log_scale * (X @ rotation + shift)
+
+    expected = aligner.fit(X).transform(X_new)
+    out = aligner.fit(moved(X)).transform(moved(X_new))
+    np.testing.assert_allclose(out, expected, atol=1e-8)
+
+
+def test_batch_size_does_not_matter(aligner):
+    X = blobs()
+    whole = aligner.fit_transform(X)
+    for batch_size in (1, 7, 1000):
+        aligner.set_params(batch_size=batch_size)
+        np.testing.assert_allclose(aligner.fit_transform(X), whole, atol=1e-7)
+
+
+def global_state():
+    return (
+        torch.get_rng_state().tolist(),
+        np.random.get_state()[1].tolist(),
+        torch.get_num_threads(),
+        torch.get_default_dtype(),
+        torch.get_float32_matmul_precision(),
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_grad_enabled(),
+        np.geterr(),
+    )
+
+
+@pytest.mark.parametrize("landmarks", ["random", "farthest", "kmeans++"])
+def test_refits_are_bit_equal_and_leave_global_state_alone(aligner, landmarks):
+    X = blobs()
+    before = global_state()
+    aligner.set_params(landmarks=landmarks)
+    first, second = aligner.fit_transform(X), aligner.fit_transform(X)
+    np.testing.assert_array_equal(first, second)
+    assert global_state() == before
+
+
+def test_random_landmarks_are_the_same_objects_in_every_feature_space(aligner):
+    X = blobs()
+    Y = np.tanh(X @ np.random.default_rng(0).normal(size=(4, 4)))
+    indices = aligner.fit(X).landmark_indices_
+    np.testing.assert_array_equal(aligner.fit(Y).landmark_indices_, indices)
+    assert isinstance(indices, np.ndarray)
+
+
+def test_an_interrupted_refit_leaves_the_old_fit_usable(aligner, monkeypatch):
+    X = blobs()
+    before = aligner.fit(X).transform(X)
+
+    def interrupt(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sklearn_featalign._affinity.solve_rate", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        aligner.fit(2 * X)
+    np.testing.assert_array_equal(aligner.transform(X), before)
+
+
+def test_a_failed_refit_leaves_the_old_fit_usable(aligner):
+    X = pd.DataFrame(blobs(), columns=list("abcd"))
+    before = aligner.fit(X).transform(X)
+    with pytest.raises(ValueError, match="no spread"):
+        aligner.fit(np.ones((10, 4)))
+    with pytest.raises(ValueError, match="must lie strictly between"):
+        aligner.set_params(c=1e-4).fit(blobs())
+    np.testing.assert_array_equal(aligner.transform(X), before)
+    assert list(aligner.feature_names_in_) == list("abcd")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_tensors_give_tensors_of_the_same_values(aligner, dtype):
+    X = torch.from_numpy(blobs()).to(dtype)
+    out = aligner.fit(X.clone().requires_grad_()).transform(X)
+    assert isinstance(out, torch.Tensor) and out.dtype == dtype
+    assert not out.requires_grad and out.device == X.device
+    expected = aligner.fit(X.numpy()).transform(X.numpy())
+    np.testing.assert_array_equal(out.numpy(), expected)
+    assert isinstance(aligner.landmarks_, np.ndarray)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_default_dtype_and_device_of_torch_do_not_matter(aligner, dtype):
+    X = np.repeat(blobs(), 3, axis=0)
+    aligner.set_params(landmarks="farthest")
+    expected = aligner.fit_transform(X)
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        with torch.device("meta"):
+            out = aligner.fit_transform(X)
+    finally:
+        torch.set_default_dtype(before)
+    np.testing.assert_array_equal(out, expected)
+
+
+def test_skops_trusts_the_class_alone(aligner):
+    X = blobs()
+    aligner.fit(X)
+    dumped = skops.io.dumps(aligner)
+    (trusted,) = skops.io.get_untrusted_types(data=dumped)
+    assert trusted.endswith(f".{type(aligner).__name__}")
+    loaded = skops.io.loads(dumped, trusted=[trusted])
+    np.testing.assert_array_equal(loaded.transform(X), aligner.transform(X))
