@@ -292,17 +292,17 @@ def ridge_inverse(K_centred, ridge):
     return torch.cholesky_inverse(factor)
 
 
-def centred_map(K, M):
+def centred_map(k, M):
     r"""Return the affine map that centres kernel values, then applies a matrix.
 
-    With H the centring matrix, k the column means of K and g their mean,
+    With H the centring matrix and g the mean of k,
 
     .. math:: (A H - 1 (k - g)^T) M = A P + 1 b^T
 
     Parameters
     ----------
-    K : tensor of shape (n_landmarks, n_landmarks)
-        Kernel values among the landmarks.
+    k : tensor of shape (n_landmarks,)
+        Column means of the kernel among the landmarks.
     M : tensor of shape (n_landmarks, n_outputs)
 
     Returns
@@ -310,7 +310,6 @@ def centred_map(K, M):
     P : tensor of shape (n_landmarks, n_outputs)
     b : tensor of shape (n_outputs,)
     """
-    k = K.mean(0)
     return M - M.mean(0), (k.mean() - k) @ M
 
 
@@ -339,7 +338,7 @@ def ridge_projection(K, ridge):
     ValueError
         If all landmarks are equal, or if the penalty vanishes in float64.
     """
-    return centred_map(K, ridge_inverse(centred_kernel(K), ridge))
+    return centred_map(K.mean(0), ridge_inverse(centred_kernel(K), ridge))
 
 
 def project(A, view):

@@ -86,7 +86,7 @@ def symmetric_power(H, exponent, smallest=0.0):
     return (vectors * values.clamp_(min=smallest) ** exponent) @ vectors.T
 
 
-def joint_filter(hats, power):
+def joint_filter(inverses, ridge, power):
     r"""Return what the views share: a power of the mean of their hat matrices.
 
     Of more than two views it is the power mean over the pairs, with exponent 4,
@@ -100,7 +100,9 @@ def joint_filter(hats, power):
 
     Parameters
     ----------
-    hats : list of tensor of shape (n_landmarks, n_landmarks)
+    inverses : list of tensor of shape (n_landmarks, n_landmarks)
+        The matrix P of each view.
+    ridge : float
     power : float
         The exponent p.
 
@@ -109,10 +111,14 @@ def joint_filter(hats, power):
     W : tensor of shape (n_landmarks, n_landmarks)
         Symmetric.
     """
-    pairs = [(H + G) / 2 for i, H in enumerate(hats) for G in hats[:i]] or hats
+    if len(inverses) == 1:
+        return symmetric_power(hat_matrix(inverses[0], ridge), power)
+    pairs = [(P, Q) for i, P in enumerate(inverses) for Q in inverses[:i]]
+    # The mean of two hat matrices is that of the mean of their inverses.
+    hats = (hat_matrix((P + Q) / 2, ridge) for P, Q in pairs)
     if len(pairs) == 1:
-        return symmetric_power(pairs[0], power)
-    total = sum(symmetric_power(H, _UNION * power) for H in pairs)
+        return symmetric_power(next(hats), power)
+    total = sum(symmetric_power(H, _UNION * power) for H in hats)
     return symmetric_power(total / len(pairs), 1 / _UNION, _SMALLEST)
 
 

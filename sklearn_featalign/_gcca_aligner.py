@@ -13,7 +13,6 @@ from sklearn_featalign._affinity import (
 from sklearn_featalign._coordinates import coordinates
 from sklearn_featalign._gcca import (
     append_hubness,
-    hat_matrix,
     held_out_features,
     hubness,
     joint_filter,
@@ -259,15 +258,15 @@ class KernelGCCAAligner(LandmarkAligner):
         state |= kernel_weights(*parts, float(self.linear))
         kernel = mix(*parts, state)
         inverse = ridge_inverse(centred_kernel(kernel), float(self.ridge))
-        return state | {"kernel": kernel, "inverse": inverse}
+        return state | {"kernel_mean": kernel.mean(0), "inverse": inverse}
 
     def _join_views(self, states):
-        hats = [hat_matrix(view["inverse"], self.ridge) for view in states.values()]
-        W = joint_filter(hats, float(self.power))
+        inverses = [view["inverse"] for view in states.values()]
+        W = joint_filter(inverses, float(self.ridge), float(self.power))
         joined = {}
         for name, state in states.items():
-            kernel, P = state.pop("kernel"), state.pop("inverse")
-            projection, intercept = centred_map(kernel, P @ W)
+            P, mean = state.pop("inverse"), state.pop("kernel_mean")
+            projection, intercept = centred_map(mean, P @ W)
             joined[name] = state | {"projection": projection, "intercept": intercept}
             if self.hub_neighbors:
                 joined[name]["held_out"] = held_out_features(P, W)

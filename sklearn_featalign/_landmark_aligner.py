@@ -82,9 +82,9 @@ class LandmarkAligner(BaseAligner):
         for name, rows in views.items():
             with self._naming(name):
                 states[name] = self._fit_view(rows, frames[name], indices)
-        states = {
-            name: to_numpy(state) for name, state in self._join_views(states).items()
-        }
+        states = self._join_views(states)
+        # One view at a time gives way to its arrays.
+        states = {name: to_numpy(states.pop(name)) for name in list(states)}
         self._close_training(X, training)
         gammas = [state.pop("gamma") for state in states.values()]
         means = [state.pop("mean_affinity") for state in states.values()]

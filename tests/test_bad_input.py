@@ -8,7 +8,7 @@ import torch
 from sklearn.exceptions import NotFittedError
 from sklearn.utils._param_validation import InvalidParameterError
 
-from sklearn_featalign import RBFAutoScaleAligner
+from sklearn_featalign import KernelGCCAAligner, RBFAutoScaleAligner
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(40, 3))
@@ -66,14 +66,31 @@ BAD_PARAMETERS = {
 }
 
 
+OF_GCCA = {
+    "linear": [-0.1, 1.1, np.nan, None, "0.7"],
+    "ridge": [0, np.nan],
+    "power": [-1, np.nan, None, "8"],
+    "hub_neighbors": [-1, 2.5, None],
+    "metric": ["euclidean", None],
+}
+
+
 @pytest.mark.parametrize(
-    ("name", "value"),
-    [(name, value) for name, values in BAD_PARAMETERS.items() for value in values],
+    ("Aligner", "name", "value"),
+    [
+        (Aligner, name, value)
+        for Aligner, parameters in (
+            (RBFAutoScaleAligner, BAD_PARAMETERS),
+            (KernelGCCAAligner, OF_GCCA),
+        )
+        for name, values in parameters.items()
+        for value in values
+    ],
 )
-def test_bad_parameters(name, value):
-    message = f"The '{name}' parameter of RBFAutoScaleAligner must be"
+def test_bad_parameters(Aligner, name, value):
+    message = f"The '{name}' parameter of {Aligner.__name__} must be"
     with pytest.raises(InvalidParameterError, match=message):
-        RBFAutoScaleAligner(**{name: value}).fit(X)
+        Aligner(**{name: value}).fit(X)
 
 
 def test_absent_device():

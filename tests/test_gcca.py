@@ -34,15 +34,15 @@ def linear_kernel(X):
     return torch.from_numpy(K * len(K) / np.trace(K))
 
 
-def hats_of(views, ridge):
-    return [hat_matrix(ridge_inverse(linear_kernel(X), ridge), ridge) for X in views]
+def inverses_of(views, ridge):
+    return [ridge_inverse(linear_kernel(X), ridge) for X in views]
 
 
 def test_hat_matrix_fits_as_ridge_regression_does():
     X, Y, _ = centred_views()
     K = linear_kernel(X).numpy()
     expected = K @ np.linalg.solve(K + 0.3 * np.eye(40), Y)
-    (H,) = hats_of([X], 0.3)
+    H = hat_matrix(ridge_inverse(linear_kernel(X), 0.3), 0.3)
     np.testing.assert_allclose(H.numpy() @ Y, expected, atol=1e-12)
 
 
@@ -51,7 +51,7 @@ def test_without_a_ridge_the_filter_holds_the_canonical_variates():
     Q_x, Q_y = (qr(Z, mode="economic")[0] for Z in (X, Y))
     U, correlations, Vt = svd(Q_x.T @ Q_y, full_matrices=False)
     variates = normalize((Q_x @ U + Q_y @ Vt.T).T)
-    W = joint_filter(hats_of([X, Y], 1e-9), 1.0).numpy()
+    W = joint_filter(inverses_of([X, Y], 1e-9), 1e-9, 1.0).numpy()
     values, vectors = np.linalg.eigh(W)
     largest = slice(-1, -1 - len(correlations), -1)
     np.testing.assert_allclose(values[largest], (1 + correlations) / 2, atol=1e-7)
@@ -62,7 +62,8 @@ def test_without_a_ridge_the_filter_holds_the_canonical_variates():
 @pytest.mark.parametrize("power", [0, 1, 2.5, 8])
 @pytest.mark.parametrize("n_views", [1, 2, 3])
 def test_joint_filter_agrees_with_fractional_powers(power, n_views):
-    hats = [H.numpy() for H in hats_of(centred_views()[:n_views], 0.1)]
+    inverses = inverses_of(centred_views()[:n_views], 0.1)
+    hats = [np.eye(40) - 0.1 * P.numpy() for P in inverses]
     if n_views < 3:
         expected = fractional_matrix_power(sum(hats) / n_views, power)
     else:
@@ -73,7 +74,7 @@ def test_joint_filter_agrees_with_fractional_powers(power, n_views):
         ]
         values, vectors = np.linalg.eigh(sum(pairs).real / 3)
         expected = vectors * np.maximum(values, 1e-12) ** 0.25 @ vectors.T
-    W = joint_filter([torch.from_numpy(H) for H in hats], float(power))
+    W = joint_filter(inverses, 0.1, float(power))
     np.testing.assert_allclose(W.numpy(), expected.real, atol=1e-7)
 
 
@@ -82,7 +83,8 @@ def test_a_direction_that_two_of_three_views_share_is_kept():
     basis = np.linalg.qr(np.random.default_rng(0).normal(size=(6, 3)))[0]
     both, single, _ = (np.outer(u, u) for u in basis.T)
     hats = [torch.from_numpy(H) for H in (both, both + single, np.zeros((6, 6)))]
-    W = joint_filter(hats, 8.0).numpy()
+    inverses = [torch.eye(6, dtype=torch.float64) - H for H in hats]
+    W = joint_filter(inverses, 1.0, 8.0).numpy()
     kept, lost = (float(u @ W @ u) for u in basis.T[:2])
     assert kept == pytest.approx((1 / 3) ** 0.25, rel=1e-6)
     assert lost == pytest.approx((2 / 3) ** 0.25 * 0.5**8, rel=1e-6)
@@ -95,7 +97,7 @@ def test_held_out_features_are_those_of_refits(ridge):
     views = centred_views()
     K = linear_kernel(views[0])
     P = ridge_inverse(K, ridge)
-    W = joint_filter(hats_of(views[:2], ridge), 3.0)
+    W = joint_filter(inverses_of(views[:2], ridge), ridge, 3.0)
     held_out = held_out_features(P, W).numpy()
     for i in range(40):
         rest = np.delete(np.arange(40), i)

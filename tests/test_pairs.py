@@ -6,9 +6,11 @@ from types import SimpleNamespace
 import _data
 import _methods
 import _pairs
+import many_views
 import numpy as np
 import pytest
 import retrieval
+import speed
 import stitching
 import torch
 from cca_zoo.nonparametric import KCCA
@@ -17,7 +19,7 @@ from sklearn.datasets import load_digits, load_wine
 from sklearn.metrics.pairwise import cosine_similarity
 from sklearn.preprocessing import StandardScaler
 
-from sklearn_featalign import RBFAutoScaleAligner
+from sklearn_featalign import KernelGCCAAligner, RBFAutoScaleAligner
 from sklearn_featalign.metrics import retrieval_accuracy
 
 
@@ -176,6 +178,36 @@ def test_stitching_of_npy_files(small_grids, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", command.split()[:5] + command.split()[7:9])
     with pytest.raises(SystemExit, match="Stitching needs --labels"):
         stitching.main()
+
+
+def test_many_views_at_once_and_in_pairs(monkeypatch, tmp_path, capsys):
+    command = "many_views.py --data digits --features pixels random --n-paired 100"
+    command += f" --n-samples 400 --seeds 2 --json {tmp_path / 'out.json'}"
+    monkeypatch.setattr(sys, "argv", command.split())
+    many_views.main()
+    assert "2 views, 100 paired, 200 test rows, 2 seeds" in capsys.readouterr().out
+    A, B, _ = halves(load_digits())
+    blocks = {"a": A, "b": B, "c": np.hstack([A, B])}
+    runs = many_views.compare(blocks, 100, [0])
+    assert [run["pair"] for run in runs] == ["a-b", "a-c", "b-c"]
+    # The score of a pair is that of the rows of its two views.
+    rows = _pairs.split_rows(len(A), 100, 0)
+    aligner = KernelGCCAAligner(views=[A.shape[1], B.shape[1]], n_landmarks=None)
+    aligner.fit(np.hstack([A, B])[rows.paired])
+    expected = aligner.score(np.hstack([A, B])[rows.test])
+    assert runs[0]["pair by pair"] == expected != runs[0]["together"]
+
+
+def test_times_are_taken_in_turn(monkeypatch, capsys):
+    calls = []
+    times = speed.timed({k: lambda k=k: calls.append(k) for k in "ab"}, 3)
+    assert "".join(calls) == "ab" + 3 * "ab" and all(
+        len(t) == 3 for t in times.values()
+    )
+    command = "speed.py --n-landmarks 30 --n-features 8 --n-samples 40 --n-rounds 1"
+    monkeypatch.setattr(sys, "argv", command.split())
+    speed.main()
+    assert "30 landmarks, two views of 8 columns" in capsys.readouterr().out
 
 
 def test_stitched_classifiers_see_one_network_only():
