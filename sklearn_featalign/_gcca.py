@@ -146,7 +146,7 @@ def hubness(F, others, n_neighbors):
     Parameters
     ----------
     F : tensor of shape (n_samples, n_features)
-    others : list of tensor of shape (n_landmarks, n_features)
+    others : sequence of tensor of shape (n_landmarks, n_features)
         Held-out features of the landmarks in each of the other views.
     n_neighbors : int
 

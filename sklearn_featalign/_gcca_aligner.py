@@ -261,41 +261,42 @@ class KernelGCCAAligner(LandmarkAligner):
         return state | {"kernel_mean": kernel.mean(0), "inverse": inverse}
 
     def _join_views(self, states):
-        inverses = [view["inverse"] for view in states.values()]
-        W = joint_filter(inverses, float(self.ridge), float(self.power))
-        joined = {}
+        inverses = {name: state.pop("inverse") for name, state in states.items()}
+        W = joint_filter([*inverses.values()], float(self.ridge), float(self.power))
         for name, state in states.items():
-            P, mean = state.pop("inverse"), state.pop("kernel_mean")
-            projection, intercept = centred_map(mean, P @ W)
-            joined[name] = state | {"projection": projection, "intercept": intercept}
+            P, mean = inverses.pop(name), state.pop("kernel_mean")
+            state["projection"], state["intercept"] = centred_map(mean, P @ W)
             if self.hub_neighbors:
-                joined[name]["held_out"] = held_out_features(P, W)
+                state["held_out"] = held_out_features(P, W)
+                state["n_neighbors"] = min(self.hub_neighbors, len(W))
         if self.hub_neighbors:
-            n_neighbors = min(self.hub_neighbors, len(W))
-            for name, state in joined.items():
-                hub = hubness(
-                    state["held_out"], held_out_of_others(joined, name), n_neighbors
-                )
-                state |= {"usual_hub": float(hub.mean()), "n_neighbors": n_neighbors}
-        return joined
+            for name, state in states.items():
+                others = held_out_of_others(states, name)
+                hub = hubness(state["held_out"], others, state["n_neighbors"])
+                state["usual_hub"] = float(hub.mean())
+        return states
 
     def _view_function(self, name, device):
         """Return a function from a batch of rows of a view to their features."""
-        states = {other: to_torch(v, device) for other, v in self._states.items()}
-        view = states[name]
+        view = to_torch(self._states[name], device)
         landmarks = self._load_landmarks(name, view, device)
-        slot = list(states).index(name)
 
         def features(batch):
             parts = kernel_parts(coordinates(batch, view), landmarks, view)
-            F = project(mix(*parts, view), view)
-            if "held_out" not in view:
-                return F
-            others = held_out_of_others(states, name)
-            hub = hubness(F, others, view["n_neighbors"]) - view["usual_hub"]
-            return append_hubness(F, hub, self.metric, slot, len(states))
+            return project(mix(*parts, view), view)
 
-        return features
+        if "held_out" not in view:
+            return features
+        others = held_out_of_others(self._states, name)
+        others = to_torch(dict(enumerate(others)), device).values()
+        slot, n_views = list(self._states).index(name), len(self._states)
+
+        def features_with_hubness(batch):
+            F = features(batch)
+            hub = hubness(F, others, view["n_neighbors"]) - view["usual_hub"]
+            return append_hubness(F, hub, self.metric, slot, n_views)
+
+        return features_with_hubness
 
     @property
     def _n_view_features(self):
