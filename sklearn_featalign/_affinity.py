@@ -10,6 +10,7 @@ from functools import partial
 import torch
 
 from sklearn_featalign._coordinates import coordinates
+from sklearn_featalign._similarity import unit_rows
 
 # An affinity may be wrong by this much before distances are taken directly.
 _AFFINITY_ATOL = 5e-7
@@ -257,8 +258,8 @@ def centred_kernel(K):
     K_centred = K - k - k[:, None] + k.mean()
     if K_centred.diagonal().sum() <= _SPREAD_RTOL * K.diagonal().sum():
         raise ValueError(
-            "Decorrelation needs landmarks that differ by more than a rounding error "
-            f"of their affinities, got n_landmarks={len(K)} with all the same."
+            "Centring needs two landmarks or more that differ by more than a rounding "
+            f"error of their kernel, got n_landmarks={len(K)} of which none differ."
         )
     return K_centred
 
@@ -343,8 +344,7 @@ def ridge_projection(K, ridge):
 
 def project(A, view):
     """Return rows of unit length of an affine map of kernel values."""
-    F = torch.addmm(view["intercept"], A, view["projection"])
-    return torch.nn.functional.normalize(F, dim=1)
+    return unit_rows(torch.addmm(view["intercept"], A, view["projection"]))
 
 
 def affinity_features(X, landmarks, view):

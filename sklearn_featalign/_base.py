@@ -62,8 +62,8 @@ class BaseAligner(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
     A subclass has the parameters `views`, `output`, `device` and `batch_size`. Its fit
     goes through `_open_training` and ends with `_close_training`. It provides
     ``_view_function(name, device)``, which returns a function from a float64 batch of
-    rows of a view to their features; ``_n_view_features``, the number of these; and
-    ``_feature_prefix``, how they are called in the names of the output.
+    rows of a view to their features, and ``_view_feature_names``, what these are
+    called.
     """
 
     def transform(self, X):
@@ -207,11 +207,15 @@ class BaseAligner(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             names = list(self.view_columns_)
         else:
             names = [view_name(self.output, self.view_columns_)]
-        numbers = range(self._n_view_features)
-        prefix = self._feature_prefix
+        features = self._view_feature_names
         return np.asarray(
-            [f"{name}__{prefix}{i}" for name in names for i in numbers], dtype=object
+            [f"{name}__{feature}" for name in names for feature in features],
+            dtype=object,
         )
+
+    @property
+    def _n_view_features(self):
+        return len(self._view_feature_names)
 
     @property
     def _n_features_out(self):

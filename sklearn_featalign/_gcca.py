@@ -16,8 +16,8 @@ from sklearn_featalign._similarity import neighbor_means, unit_rows
 # Exponent of the power mean over the filters of pairs of views.
 _UNION = 4
 
-# Smallest eigenvalue of that mean. The root of a smaller one would be of rounding
-# errors; the root of this one is negligible beside 1.
+# Smallest eigenvalue of the mean of their powers, relative to the largest: the root of
+# a smaller one would be one of rounding errors.
 _SMALLEST = 1e-12
 
 
@@ -35,9 +35,16 @@ def kernel_parts(Z, landmarks, view):
     Returns
     -------
     linear, rbf : tensor of shape (n_samples, n_landmarks)
+        The linear kernel of rows about the mean of the landmarks.
     """
-    products = Z @ landmarks.T
-    D = squared_distances(Z, landmarks, view["direct"], products)
+    # About the mean of the landmarks, so that centring takes no digits away.
+    origin = landmarks.mean(0)
+    Z_centred, landmarks_centred = Z - origin, landmarks - origin
+    products = Z_centred @ landmarks_centred.T
+    if view["direct"]:
+        D = squared_distances(Z, landmarks, direct=True)
+    else:
+        D = squared_distances(Z_centred, landmarks_centred, products=products)
     return products, rbf_affinity(D, view["rate"])
 
 
@@ -63,6 +70,8 @@ def kernel_weights(linear_kernel, rbf_kernel, linear):
     shares = {"linear": (linear_kernel, linear), "rbf": (rbf_kernel, 1 - linear)}
     return {
         f"{name}_weight": share / float(centred_kernel(K).diagonal().mean())
+        if share
+        else 0.0
         for name, (K, share) in shares.items()
     }
 
@@ -80,12 +89,6 @@ def hat_matrix(P, ridge):
     return H
 
 
-def symmetric_power(H, exponent, smallest=0.0):
-    """Return a power of a matrix whose eigenvalues are at least so large."""
-    values, vectors = torch.linalg.eigh(H)
-    return (vectors * values.clamp_(min=smallest) ** exponent) @ vectors.T
-
-
 def joint_filter(inverses, ridge, power):
     r"""Return what the views share: a power of the mean of their hat matrices.
 
@@ -95,8 +98,8 @@ def joint_filter(inverses, ridge, power):
               \bigl(\tfrac{1}{2} (H_u + H_v)\bigr)^{4p}\Bigr)^{1/4}
 
     which keeps what any two of them share; the mean of all would keep of this only
-    what the others share as well. Its eigenvalues are at least 1e-3. One view has its
-    own filter.
+    what the others share as well. Its eigenvalues are at least 1e-3 of the largest.
+    One view has its own filter.
 
     Parameters
     ----------
@@ -109,17 +112,24 @@ def joint_filter(inverses, ridge, power):
     Returns
     -------
     W : tensor of shape (n_landmarks, n_landmarks)
-        Symmetric.
+        Symmetric, and scaled so that no power of it vanishes.
     """
-    if len(inverses) == 1:
-        return symmetric_power(hat_matrix(inverses[0], ridge), power)
     pairs = [(P, Q) for i, P in enumerate(inverses) for Q in inverses[:i]]
-    # The mean of two hat matrices is that of the mean of their inverses.
-    hats = (hat_matrix((P + Q) / 2, ridge) for P, Q in pairs)
+    pairs = pairs or [(inverses[0], inverses[0])]
+    exponent = power if len(pairs) == 1 else _UNION * power
+    total, largest = 0.0, 0.0
+    for P, Q in pairs:
+        # The mean of two hat matrices is that of the mean of their inverses.
+        values, vectors = torch.linalg.eigh(hat_matrix((P + Q) / 2, ridge))
+        scale = max(largest, float(values[-1]))
+        powers = (values / scale).clamp_(min=0) ** exponent
+        total = total * (largest / scale) ** exponent + vectors * powers @ vectors.T
+        largest = scale
     if len(pairs) == 1:
-        return symmetric_power(next(hats), power)
-    total = sum(symmetric_power(H, _UNION * power) for H in hats)
-    return symmetric_power(total / len(pairs), 1 / _UNION, _SMALLEST)
+        return total
+    values, vectors = torch.linalg.eigh(total)
+    values.clamp_(min=float(values[-1]) * _SMALLEST)
+    return vectors * values ** (1 / _UNION) @ vectors.T
 
 
 def held_out_features(P, W):
@@ -168,9 +178,9 @@ def append_hubness(F, hub, metric, slot, n_views):
 
     which is half their CSLS (Conneau et al. 2018) up to the last term. For the cosine
     each view has one more column, zero in the others' rows, that fills the squared
-    length of its rows up to 5: dot products across views stay as they are. It is the
-    reduction of Bachrach et al. (2014), "Speeding up the Xbox recommender system using
-    a Euclidean transformation for inner-product spaces".
+    length of its rows up to 5: dot products across views stay as they are. So do
+    Bachrach et al. (2014), "Speeding up the Xbox recommender system using a Euclidean
+    transformation for inner-product spaces", with the rows that are looked among.
 
     Parameters
     ----------

@@ -23,6 +23,8 @@ from sklearn_featalign._gcca import (
 from sklearn_featalign._landmark_aligner import LandmarkAligner
 from sklearn_featalign._torch import to_torch
 
+_METRICS = {"dot", "cosine"}
+
 
 class KernelGCCAAligner(LandmarkAligner):
     r"""Regularised kernel generalised CCA of several views, over landmark rows.
@@ -41,7 +43,8 @@ class KernelGCCAAligner(LandmarkAligner):
 
     linear : float, default=0.7
         Share of the linear kernel in the sum of the two, from 0 to 1. Larger for
-        networks that are nearly linear images of one another, smaller for others.
+        networks that are nearly linear images of one another, smaller for others. At
+        1, too, `c` has to be one that a bandwidth gives.
 
     ridge : float, default=0.1
         Regularisation, in multiples of the mean eigenvalue of the kernel among the
@@ -52,9 +55,11 @@ class KernelGCCAAligner(LandmarkAligner):
         the views do not share are suppressed.
 
     hub_neighbors : int, default=5
-        How many landmarks of other views make up the hubness of a row, which is
+        How many landmarks of each other view make up the hubness of a row, which is
         their mean similarity to it. 0 leaves hubness out: rows of unit length without
-        columns for it, for classifiers and for comparisons within a view.
+        columns for it, for classifiers and for comparisons within a view; so does a
+        single view. Hubness costs a row about as much as its features do, once for
+        each other view.
 
     metric : {"dot", "cosine"}, default="dot"
         How aligned rows of different views are to be compared. "dot" has one column
@@ -155,7 +160,8 @@ class KernelGCCAAligner(LandmarkAligner):
     about landmark j, and none of them is nearly zero, which a scaling of columns
     ahead of a classifier would blow up. For more than two views W is the power mean
     of the pairs' filters with exponent 4, which keeps what any two of them
-    share. One view alone has the filter :math:`H^p`.
+    share, with eigenvalues of at least 1e-3 of the largest. One view alone has the
+    filter :math:`H^p`.
 
     **Hubness.** Some rows are near to everything and get into the way of others'
     own rows. CSLS [4]_ takes off a row's mean similarity to its nearest rows of
@@ -169,7 +175,8 @@ class KernelGCCAAligner(LandmarkAligner):
               + \bigl(1 - \tfrac{1}{2} r(x)\bigr) \bigl(1 - \tfrac{1}{2} r(y)\bigr)
 
     half of CSLS, up to a constant and :math:`r(x) r(y) / 4`. Unlike CSLS it needs no
-    other rows than the one at hand, nor another view of it.
+    other rows than the one at hand, nor another view of it. With more than two views
+    r is the same whichever of the others is searched, a mean over them.
 
     **When to take which.** Measured in the README: KernelGCCAAligner for retrieval
     across networks and for classifiers across them, with paired rows of all in
@@ -216,7 +223,7 @@ class KernelGCCAAligner(LandmarkAligner):
         "ridge": [Interval(Real, 0, None, closed="neither")],
         "power": [Interval(Real, 0, None, closed="left")],
         "hub_neighbors": [Interval(Integral, 0, None, closed="left")],
-        "metric": [StrOptions({"dot", "cosine"})],
+        "metric": [StrOptions(_METRICS)],
     }
 
     def __init__(
@@ -266,11 +273,11 @@ class KernelGCCAAligner(LandmarkAligner):
         for name, state in states.items():
             P, mean = inverses.pop(name), state.pop("kernel_mean")
             state["projection"], state["intercept"] = centred_map(mean, P @ W)
-            if self.hub_neighbors:
+            if self.hub_neighbors and len(states) > 1:
                 state["held_out"] = held_out_features(P, W)
-                state["n_neighbors"] = min(self.hub_neighbors, len(W))
-        if self.hub_neighbors:
-            for name, state in states.items():
+                state["n_neighbors"] = min(int(self.hub_neighbors), len(W))
+        for name, state in states.items():
+            if "held_out" in state:
                 others = held_out_of_others(states, name)
                 hub = hubness(state["held_out"], others, state["n_neighbors"])
                 state["usual_hub"] = float(hub.mean())
@@ -299,14 +306,16 @@ class KernelGCCAAligner(LandmarkAligner):
         return features_with_hubness
 
     @property
-    def _n_view_features(self):
+    def _view_feature_names(self):
+        names = super()._view_feature_names
         if "held_out" not in next(iter(self._states.values())):
-            return self.n_landmarks_
-        n_columns = 1 if self.metric == "dot" else 1 + len(self._states)
-        return self.n_landmarks_ + n_columns
+            return names
+        if self.metric not in _METRICS:
+            raise ValueError(f"metric={self.metric!r} is none of {sorted(_METRICS)}.")
+        filling = [f"filling_{name}" for name in self._states]
+        return [*names, "hubness", *(filling if self.metric == "cosine" else [])]
 
 
 def held_out_of_others(states, name):
-    """Return held-out features of the landmarks in all views but one, or in that."""
-    others = [view["held_out"] for other, view in states.items() if other != name]
-    return others or [states[name]["held_out"]]
+    """Return held-out features of the landmarks in all views but one."""
+    return [view["held_out"] for other, view in states.items() if other != name]

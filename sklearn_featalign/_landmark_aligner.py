@@ -21,7 +21,8 @@ _MEDIAN_ROWS = 1024
 class LandmarkAligner(BaseAligner):
     """Base of the aligners with landmarks and an auto-scaled RBF kernel.
 
-    A subclass has the parameters in `_parameter_constraints` and provides
+    A subclass has the parameters in `_parameter_constraints`, ``_feature_prefix`` for
+    the names of features, and provides
     ``_fit_view(rows, frame, indices)``, which returns the state of a view, a dict of
     tensors and numbers that begins with what `_fit_kernel` returns.
     ``_join_views(states)`` completes the states of all views with what they share.
@@ -117,8 +118,8 @@ class LandmarkAligner(BaseAligner):
         return coordinates(Rows(rows, device, 1, 1).load(), state)
 
     @property
-    def _n_view_features(self):
-        return self.n_landmarks_
+    def _view_feature_names(self):
+        return [f"{self._feature_prefix}{i}" for i in range(self.n_landmarks_)]
 
 
 def joint_coordinates(views, frames, indices):

@@ -141,7 +141,7 @@ def test_whitening_of_few_rows_warns():
 
 
 def test_one_landmark_has_no_ridge_normalisation():
-    with pytest.raises(ValueError, match="needs landmarks that differ"):
+    with pytest.raises(ValueError, match="needs two landmarks or more that differ"):
         RBFAutoScaleAligner(n_landmarks=1, normalize="ridge").fit(X)
 
 

@@ -1,5 +1,7 @@
 """Kernel generalised CCA against scipy's linear algebra and refits."""
 
+from itertools import combinations
+
 import numpy as np
 import pytest
 import torch
@@ -13,7 +15,6 @@ from sklearn_featalign._gcca import (
     held_out_features,
     hubness,
     joint_filter,
-    symmetric_power,
 )
 
 
@@ -54,7 +55,9 @@ def test_without_a_ridge_the_filter_holds_the_canonical_variates():
     W = joint_filter(inverses_of([X, Y], 1e-9), 1e-9, 1.0).numpy()
     values, vectors = np.linalg.eigh(W)
     largest = slice(-1, -1 - len(correlations), -1)
-    np.testing.assert_allclose(values[largest], (1 + correlations) / 2, atol=1e-7)
+    # W is scaled to a largest eigenvalue of 1.
+    expected = (1 + correlations) / (1 + correlations[0])
+    np.testing.assert_allclose(values[largest], expected, atol=1e-7)
     cosines = np.abs(np.sum(vectors.T[largest] * variates, axis=1))
     np.testing.assert_allclose(cosines, 1, atol=1e-7)
 
@@ -73,23 +76,38 @@ def test_joint_filter_agrees_with_fractional_powers(power, n_views):
             for G, H in ((A, B), (A, C), (B, C))
         ]
         values, vectors = np.linalg.eigh(sum(pairs).real / 3)
-        expected = vectors * np.maximum(values, 1e-12) ** 0.25 @ vectors.T
-    W = joint_filter(inverses, 0.1, float(power))
-    np.testing.assert_allclose(W.numpy(), expected.real, atol=1e-7)
+        expected = vectors * np.maximum(values, 1e-12 * values[-1]) ** 0.25 @ vectors.T
+    expected = expected.real / np.linalg.norm(expected, 2)
+    W = joint_filter(inverses, 0.1, float(power)).numpy()
+    # Rows are made of unit length, whatever the scale of W.
+    np.testing.assert_allclose(W / np.linalg.norm(W, 2), expected, atol=1e-7)
+
+
+@pytest.mark.parametrize("ridge", [0.1, 100.0])
+@pytest.mark.parametrize("n_views", [1, 2, 3])
+def test_a_large_power_leaves_the_leading_direction(ridge, n_views):
+    inverses = inverses_of(centred_views()[:n_views], ridge)
+    hats = [np.eye(40) - ridge * P.numpy() for P in inverses]
+    pairs = [(A + B) / 2 for A, B in combinations(hats, 2)] or hats
+    values, vectors = zip(*map(np.linalg.eigh, pairs), strict=True)
+    leading = vectors[np.argmax([v[-1] for v in values])][:, -1]
+    W = joint_filter(inverses, ridge, 1e5).numpy()
+    # Of three views the others keep a thousandth.
+    atol = 1.1e-3 if n_views == 3 else 1e-9
+    W /= np.linalg.norm(W, 2)
+    np.testing.assert_allclose(W, np.outer(leading, leading), atol=atol)
 
 
 def test_a_direction_that_two_of_three_views_share_is_kept():
-    """One that a single view has is not, nor is one of two in the mean of all three."""
     basis = np.linalg.qr(np.random.default_rng(0).normal(size=(6, 3)))[0]
-    both, single, _ = (np.outer(u, u) for u in basis.T)
-    hats = [torch.from_numpy(H) for H in (both, both + single, np.zeros((6, 6)))]
-    inverses = [torch.eye(6, dtype=torch.float64) - H for H in hats]
+    everywhere, twice, once = (np.outer(u, u) for u in basis.T)
+    hats = [everywhere + twice, everywhere + twice + once, everywhere]
+    inverses = [torch.from_numpy(np.eye(6) - H) for H in hats]
     W = joint_filter(inverses, 1.0, 8.0).numpy()
-    kept, lost = (float(u @ W @ u) for u in basis.T[:2])
-    assert kept == pytest.approx((1 / 3) ** 0.25, rel=1e-6)
-    assert lost == pytest.approx((2 / 3) ** 0.25 * 0.5**8, rel=1e-6)
-    mean = symmetric_power(sum(hats) / 3, 8.0).numpy()
-    assert basis[:, 0] @ mean @ basis[:, 0] < 0.05
+    kept, half, lost = (u @ W @ u for u in basis.T)
+    # One pair of three has it, where the mean of all views would keep (2/3)**8.
+    assert half / kept == pytest.approx((1 / 3) ** 0.25, rel=1e-6)
+    assert lost / kept == pytest.approx((2 / 3) ** 0.25 * 0.5**8, rel=1e-6)
 
 
 @pytest.mark.parametrize("ridge", [0.01, 0.1, 2.0])

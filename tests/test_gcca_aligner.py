@@ -30,11 +30,11 @@ def make_views(n_samples=60, seed=0, n_views=2):
     ]
 
 
-def fit(views, **params):
+def fit(blocks, **params):
     """Fit views of which all rows are landmarks; one alone is no view."""
-    widths = [X.shape[1] for X in views] if len(views) > 1 else None
+    widths = [X.shape[1] for X in blocks] if len(blocks) > 1 else None
     params = {"views": widths, "n_landmarks": None} | params
-    return KernelGCCAAligner(**params).fit(np.hstack(views))
+    return KernelGCCAAligner(**params).fit(np.hstack(blocks))
 
 
 def centred_kernels(X, X_new, c, linear):
@@ -68,7 +68,7 @@ def definition(views, new, c=0.3, linear=0.7, ridge=0.1, power=8, hub_neighbors=
     else:
         powers = [fractional_matrix_power(H, 4 * power).real for H in pairs]
         values, vectors = np.linalg.eigh(sum(powers) / len(pairs))
-        W = vectors * np.maximum(values, 1e-12) ** 0.25 @ vectors.T
+        W = vectors * np.maximum(values, 1e-12 * values[-1]) ** 0.25 @ vectors.T
     features = [
         normalize(K_new @ P @ W)
         for (_, K_new), P in zip(kernels, inverses, strict=True)
@@ -83,10 +83,12 @@ def definition(views, new, c=0.3, linear=0.7, ridge=0.1, power=8, hub_neighbors=
         held_out.append(normalize(rows @ W))
 
     def nearest(F, view):
-        others = [G for u, G in enumerate(held_out) if u != view] or held_out
+        others = [G for u, G in enumerate(held_out) if u != view]
         top = [np.sort(F @ G.T, axis=1)[:, -hub_neighbors:].mean(1) for G in others]
         return np.mean(top, axis=0)
 
+    if len(views) == 1:
+        return features, [None]
     hubs = [
         nearest(F, v) - nearest(held_out[v], v).mean() for v, F in enumerate(features)
     ]
@@ -109,8 +111,9 @@ def test_features_are_those_of_the_definition(n_views, params):
     out = fit(views, **params).transform(np.hstack(new))
     atol = 1e-6 if n_views == 3 else 1e-8
     for block, F, r in zip(np.split(out, n_views, axis=1), features, hubs, strict=True):
-        np.testing.assert_allclose(block[:, :-1], F, atol=atol)
-        np.testing.assert_allclose(block[:, -1], 1 - r / 2, atol=atol)
+        np.testing.assert_allclose(block[:, :60], F, atol=atol)
+        if n_views > 1:
+            np.testing.assert_allclose(block[:, 60], 1 - r / 2, atol=atol)
     out = fit(views, **params | {"hub_neighbors": 0}).transform(np.hstack(new))
     np.testing.assert_allclose(out, np.hstack(features), atol=atol)
 
@@ -203,13 +206,60 @@ def test_a_classifier_goes_across_views():
         assert accuracy > 0.8
 
 
+@pytest.mark.parametrize("params", [{"ridge": 100, "power": 64}, {"power": 1e5}])
+@pytest.mark.parametrize("n_views", [1, 2, 3])
+def test_rows_have_unit_length_whatever_the_filter(n_views, params):
+    views, new = make_views(n_views=n_views), make_views(30, 1, n_views)
+    out = fit(views, hub_neighbors=0, **params).transform(np.hstack(new))
+    norms = np.linalg.norm(out.reshape(30, n_views, -1), axis=2)
+    np.testing.assert_allclose(norms, 1)
+    flat = fit(views, hub_neighbors=0, **params | {"power": 0})
+    assert np.abs(out - flat.transform(np.hstack(new))).max() > 0.1
+
+
+def test_rows_far_off_that_lack_a_view_take_no_digits_away():
+    X = np.hstack(make_views(200))
+    far = np.full((400, X.shape[1]), np.nan)
+    far[:, :6] = 1e7 + np.random.default_rng(0).normal(size=(400, 6))
+    aligner = KernelGCCAAligner(0.2, linear=1.0, views=WIDTHS[:2], n_landmarks=None)
+    expected = aligner.fit(X).transform(X)
+    out = aligner.fit(np.vstack([X, far])).transform(X)
+    np.testing.assert_allclose(out, expected, atol=1e-7)
+    aligner.set_params(linear=0.0, c=0.3)
+    assert np.isfinite(aligner.fit(np.vstack([X, far])).transform(X)).all()
+
+
+def test_one_view_has_no_hubness():
+    (X,) = make_views(n_views=1)
+    aligner = fit([X])
+    np.testing.assert_allclose(np.linalg.norm(aligner.transform(X), axis=1), 1)
+    assert aligner.get_feature_names_out()[-1] == "kernelgccaaligner59"
+
+
+def test_names_of_the_output():
+    aligner = fit(make_views(), views={"clip": 6, "dino": 4})
+    names = list(aligner.get_feature_names_out())
+    assert names[:2] == ["clip__gcca0", "clip__gcca1"] and len(names) == 2 * 61
+    assert names[59:61] == ["clip__gcca59", "clip__hubness"]
+    names = aligner.set_params(metric="cosine").get_feature_names_out()
+    assert list(names[60:63]) == [
+        "clip__hubness",
+        "clip__filling_clip",
+        "clip__filling_dino",
+    ]
+    with pytest.raises(ValueError, match="metric='Dot' is none of"):
+        aligner.set_params(metric="Dot").transform(np.hstack(make_views()))
+
+
 def test_few_landmarks():
     views = make_views()
     X = np.hstack(views)
     aligner = KernelGCCAAligner(views=WIDTHS[:2], n_landmarks=3, random_state=0).fit(X)
     # All three landmarks are the nearest ones.
     assert aligner.transform(X).shape == (60, 8)
-    with pytest.raises(ValueError, match="View 'view0': Decorrelation needs landmarks"):
+    with pytest.raises(
+        ValueError, match="View 'view0': Centring needs two landmarks or more"
+    ):
         aligner.set_params(n_landmarks=1).fit(X)
     with pytest.raises(ValueError, match="View 'view0': ridge=1e-300 is too small"):
         aligner.set_params(n_landmarks=10, ridge=1e-300).fit(X)

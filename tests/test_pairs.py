@@ -62,7 +62,8 @@ def test_every_method_undoes_a_rotation(small_grids, name):
 def test_every_method_takes_few_narrow_rows(name):
     A, B, _ = halves(load_wine())
     _, map_a, map_b = _methods.choose(name, (A[::8], B[::8]), (A[1::8], B[1::8]))
-    accuracy = retrieval_accuracy(map_a(A[2::8]), map_b(B[2::8]), k=5)
+    metric = _methods.METRICS[name]
+    accuracy = retrieval_accuracy(map_a(A[2::8]), map_b(B[2::8]), k=5, metric=metric)
     assert accuracy > 5 / len(A[2::8])
 
 
@@ -201,9 +202,7 @@ def test_many_views_at_once_and_in_pairs(monkeypatch, tmp_path, capsys):
 def test_times_are_taken_in_turn(monkeypatch, capsys):
     calls = []
     times = speed.timed({k: lambda k=k: calls.append(k) for k in "ab"}, 3)
-    assert "".join(calls) == "ab" + 3 * "ab" and all(
-        len(t) == 3 for t in times.values()
-    )
+    assert "".join(calls) == 3 * "ab" and all(len(t) == 3 for t in times.values())
     command = "speed.py --n-landmarks 30 --n-features 8 --n-samples 40 --n-rounds 1"
     monkeypatch.setattr(sys, "argv", command.split())
     speed.main()
