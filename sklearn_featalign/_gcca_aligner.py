@@ -62,11 +62,12 @@ class KernelGCCAAligner(LandmarkAligner):
         each other view.
 
     metric : {"dot", "cosine"}, default="dot"
-        How aligned rows of different views are to be compared. "dot" has one column
-        for hubness. "cosine" has one more for each view, which make all rows of unit
-        length and change no order across views: for indexes and for estimators that
-        know cosines or Euclidean distances only. It needs the views fitted at once. It
-        may be changed after the fit.
+        How aligned rows of different views are to be compared: pass it on to
+        :mod:`sklearn_featalign.metrics`, whose own default is the cosine. "dot" has one
+        column for hubness. "cosine" has one more for each view, which make all rows of
+        unit length and change no order across views: for indexes and estimators that
+        know cosines or Euclidean distances only. These columns tell views apart, so
+        they are nothing for classifiers. It may be changed after the fit.
 
     n_landmarks : int or None, default=1000
         Number of landmarks. None takes every row that has all views, in its own order.
@@ -166,8 +167,8 @@ class KernelGCCAAligner(LandmarkAligner):
     **Hubness.** Some rows are near to everything and get into the way of others'
     own rows. CSLS [4]_ takes off a row's mean similarity to its nearest rows of
     the other view. Here these are landmarks, each as if it had been left out of the
-    regression, for which no refit is needed: its fitted targets are
-    :math:`-P_{i,-i} / P_{ii}`. With r the mean over the other views of the mean
+    regression, for which no refit is needed: instead of :math:`k P` it has
+    :math:`-P_{i,-i} / P_{ii}` then, and zero for itself. With r the mean over the other views of the mean
     similarity to the `hub_neighbors` nearest, less its mean over the landmarks, the
     column :math:`1 - r / 2` makes
 
