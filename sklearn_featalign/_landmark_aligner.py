@@ -21,11 +21,10 @@ _MEDIAN_ROWS = 1024
 class LandmarkAligner(BaseAligner):
     """Base of the aligners with landmarks and an auto-scaled RBF kernel.
 
-    A subclass has the parameters in `_parameter_constraints`, ``_feature_prefix`` for
-    the names of features, and provides
-    ``_fit_view(rows, frame, indices)``, which returns the state of a view, a dict of
-    tensors and numbers that begins with what `_fit_kernel` returns.
-    ``_join_views(states)`` completes the states of all views with what they share.
+    A subclass has the parameters in `_parameter_constraints` and ``_feature_prefix``
+    for the names of features. Its ``_fit_view(rows, frame, indices)`` returns the state
+    of a view, a dict of tensors and numbers that begins with what `_fit_kernel`
+    returns; ``_join_views(states)`` completes those of all views with what they share.
     """
 
     _parameter_constraints = {
