@@ -168,9 +168,9 @@ class KernelGCCAAligner(LandmarkAligner):
     own rows. CSLS [4]_ takes off a row's mean similarity to its nearest rows of
     the other view. Here these are landmarks, each as if it had been left out of the
     regression, for which no refit is needed: instead of :math:`k P` it has
-    :math:`-P_{i,-i} / P_{ii}` then, and zero for itself. With r the mean over the other views of the mean
-    similarity to the `hub_neighbors` nearest, less its mean over the landmarks, the
-    column :math:`1 - r / 2` makes
+    :math:`-P_{i,-i} / P_{ii}` then, and zero for itself. With r the mean over the other
+    views of the mean similarity to the `hub_neighbors` nearest, less its mean over the
+    landmarks, the column :math:`1 - r / 2` makes
 
     .. math:: \langle f(x), f(y) \rangle
               + \bigl(1 - \tfrac{1}{2} r(x)\bigr) \bigl(1 - \tfrac{1}{2} r(y)\bigr)
