@@ -6,6 +6,7 @@ similarities at a time, so that 50,000 rows against 50,000 fit into little memor
 """
 
 from functools import partial
+from inspect import signature
 from numbers import Integral
 
 import numpy as np
@@ -307,7 +308,8 @@ def make_retrieval_scorer(score_func=retrieval_accuracy, **kwargs):
         Such as :func:`retrieval_accuracy`, :func:`mean_reciprocal_rank` or
         :func:`mutual_knn`; larger is better.
     **kwargs
-        Passed on.
+        Passed on. `metric` is that of the aligner, where this has one and it is not
+        among them.
 
     Returns
     -------
@@ -325,10 +327,10 @@ def make_retrieval_scorer(score_func=retrieval_accuracy, **kwargs):
     ...     scoring=make_retrieval_scorer(k=5),
     ... )
     """
-    return partial(_score_pairs, score_func=partial(score_func, **kwargs))
+    return partial(_score_pairs, score_func=score_func, kwargs=kwargs)
 
 
-def _score_pairs(estimator, X, y=None, *, score_func):
+def _score_pairs(estimator, X, y=None, *, score_func, kwargs):
     estimator = getattr(estimator, "best_estimator_", estimator)
     if hasattr(estimator, "steps"):
         if len(estimator.steps) > 1:
@@ -339,7 +341,9 @@ def _score_pairs(estimator, X, y=None, *, score_func):
             "A retrieval scorer scores an aligner with two views or more, or a "
             f"pipeline that ends in one, got {type(estimator).__name__}."
         )
-    return estimator.score_pairs(X, score_func)
+    if hasattr(estimator, "metric") and "metric" in signature(score_func).parameters:
+        kwargs = {"metric": estimator.metric} | kwargs
+    return estimator.score_pairs(X, partial(score_func, **kwargs))
 
 
 def make_view_scorer(view, *, scoring=None, views=None):

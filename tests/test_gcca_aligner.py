@@ -13,7 +13,13 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import KernelCenterer, StandardScaler, normalize
 
 from sklearn_featalign import KernelGCCAAligner, RBFAutoScaleAligner, stack_views
-from sklearn_featalign.metrics import retrieval_accuracy, retrieval_ranks
+from sklearn_featalign.metrics import (
+    linear_cka,
+    make_retrieval_scorer,
+    mean_reciprocal_rank,
+    retrieval_accuracy,
+    retrieval_ranks,
+)
 
 WIDTHS = [6, 4, 5]
 
@@ -175,6 +181,14 @@ def test_score_compares_by_the_metric(metric):
     ) / 2
     assert aligner.score(np.hstack(new)) == pytest.approx(expected, abs=1e-12)
     assert aligner.score(np.hstack(new)) == fit(views).score(np.hstack(new))
+    # And so do the scorers, unless they are told otherwise.
+    X = np.hstack(new)
+    assert make_retrieval_scorer()(aligner, X) == aligner.score(X)
+    cosine = make_retrieval_scorer(metric="cosine")(aligner, X)
+    assert (cosine == aligner.score(X)) == (metric == "cosine")
+    for function in (mean_reciprocal_rank, linear_cka):
+        scorer = make_retrieval_scorer(function)
+        assert 0 < scorer(aligner, X) <= 1
 
 
 def test_a_search_over_its_own_score():
@@ -247,8 +261,9 @@ def test_names_of_the_output():
         "clip__filling_clip",
         "clip__filling_dino",
     ]
-    with pytest.raises(ValueError, match="metric='Dot' is none of"):
-        aligner.set_params(metric="Dot").transform(np.hstack(make_views()))
+    for fitted in (aligner, fit(make_views(), hub_neighbors=0)):
+        with pytest.raises(ValueError, match="metric='Dot' is none of"):
+            fitted.set_params(metric="Dot").transform(np.hstack(make_views()))
 
 
 def test_few_landmarks():
