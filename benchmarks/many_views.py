@@ -8,7 +8,7 @@ of the test rows, averaged over both directions.
 """
 
 import argparse
-from itertools import combinations
+from itertools import combinations, permutations
 
 import numpy as np
 import pandas as pd
@@ -18,6 +18,7 @@ from _report import print_table, spread, write_json
 from rich.progress import track
 
 from sklearn_featalign import KernelGCCAAligner
+from sklearn_featalign.metrics import retrieval_accuracy
 
 
 def pair_scores(blocks, fit_rows, test_rows):
@@ -35,14 +36,18 @@ def pair_scores(blocks, fit_rows, test_rows):
     views = {name: X.shape[1] for name, X in blocks.items()}
     aligner = KernelGCCAAligner(views=views, n_landmarks=None)
     aligner.fit(np.hstack([X[fit_rows] for X in blocks.values()]))
-    scores = {}
-    for pair in combinations(blocks, 2):
-        absent = {
-            name: X[test_rows] if name in pair else np.full_like(X[test_rows], np.nan)
-            for name, X in blocks.items()
-        }
-        scores[pair] = aligner.score(np.hstack(list(absent.values())))
-    return scores
+    features = {
+        name: aligner.transform_view(X[test_rows], name) for name, X in blocks.items()
+    }
+    return {
+        pair: np.mean(
+            [
+                retrieval_accuracy(features[u], features[v], metric=aligner.metric)
+                for u, v in permutations(pair)
+            ]
+        )
+        for pair in combinations(blocks, 2)
+    }
 
 
 def compare(blocks, n_paired, seeds):

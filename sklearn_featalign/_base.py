@@ -1,7 +1,6 @@
 """What all aligners do alike: views in, output out, names, tags and the score."""
 
 from contextlib import contextmanager
-from functools import partial
 from itertools import permutations
 from typing import NamedTuple
 
@@ -31,7 +30,7 @@ from sklearn_featalign._views import (
     resolve_views,
     view_name,
 )
-from sklearn_featalign.metrics import retrieval_accuracy
+from sklearn_featalign.metrics import make_retrieval_scorer
 
 
 def _has_views(estimator):
@@ -150,8 +149,7 @@ class BaseAligner(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         score : float
             Between 0 and 1.
         """
-        metric = getattr(self, "metric", "cosine")
-        return self.score_pairs(X, partial(retrieval_accuracy, metric=metric))
+        return make_retrieval_scorer()(self, X)
 
     @available_if(_has_pairs)
     def score_pairs(self, X, score_func):

@@ -26,8 +26,6 @@ from sklearn_featalign.metrics import retrieval_accuracy
 @pytest.fixture
 def small_grids(monkeypatch):
     for name, values in {
-        "CONSTANTS_PLAIN": (0.05,),
-        "CONSTANTS_RIDGE": (0.3, 0.5),
         "CONSTANTS_KERNEL": (0.5,),
         "PENALTIES": (0.1, 1.0),
         "N_COMPONENTS": (8, 16),

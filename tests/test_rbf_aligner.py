@@ -5,20 +5,13 @@ import sys
 import numpy as np
 import pytest
 import torch
+from _samples import blobs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics.pairwise import rbf_kernel
 from sklearn.preprocessing import KernelCenterer, normalize
 
 from sklearn_featalign import RBFAutoScaleAligner
-
-
-def blobs(seed=0, n_samples=120, n_features=4):
-    rng = np.random.default_rng(seed)
-    centers = rng.normal(scale=4, size=(3, n_features))
-    return centers[rng.integers(3, size=n_samples)] + rng.normal(
-        size=(n_samples, n_features)
-    )
 
 
 def exact_affinity(X, landmarks, gamma, train):

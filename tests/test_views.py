@@ -154,13 +154,18 @@ def test_rows_that_lack_a_view_count_in_the_fit_of_the_others():
 @pytest.mark.parametrize("kind", [np.asarray, torch.from_numpy])
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("batch_size", ["auto", 7])
-@pytest.mark.parametrize("Aligner", [RBFAutoScaleAligner, KernelGCCAAligner])
-def test_outputs(kind, dtype, batch_size, Aligner):
+@pytest.mark.parametrize(
+    "aligner",
+    [
+        three(normalize="ridge"),
+        KernelGCCAAligner(views=WIDTHS, n_landmarks=20, random_state=0),
+    ],
+    ids=lambda aligner: type(aligner).__name__,
+)
+def test_outputs(kind, dtype, batch_size, aligner):
     X = partly_paired().astype(dtype)
     X[79] = np.nan
-    aligner = Aligner(
-        views=WIDTHS, n_landmarks=20, batch_size=batch_size, random_state=0
-    ).fit(kind(X))
+    aligner = clone(aligner).set_params(batch_size=batch_size).fit(kind(X))
     blocks = np.stack(
         [
             np.asarray(aligner.transform_view(kind(V), name))
