@@ -212,6 +212,10 @@ class BaseAligner(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         )
 
     @property
+    def _row_batch_size(self):
+        return self.batch_size
+
+    @property
     def _n_view_features(self):
         return len(self._view_feature_names)
 
@@ -238,8 +242,8 @@ class BaseAligner(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
                 f"{name!r} {mask.sum()}" for name, mask in present.items()
             )
             raise ValueError(
-                f"{len(paired)} of {len(values)} rows have every view, and landmarks "
-                f"need at least 2. Rows with a view: {counts}."
+                f"{len(paired)} of {len(values)} rows have every view, and the fit "
+                f"needs at least 2. Rows with a view: {counts}."
             )
         n_outputs = n_outputs or len(paired)
         views = {
@@ -247,7 +251,7 @@ class BaseAligner(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             for name, indices in columns.items()
         }
         device = resolve_device(self.device, values)
-        rows = Rows(values, device, self.batch_size, n_outputs)
+        rows = Rows(values, device, self._row_batch_size, n_outputs)
         return Training(rows, columns, views, paired)
 
     def _close_training(self, X, training):
@@ -299,7 +303,7 @@ class BaseAligner(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         """Return the rows of a view that a mask selects."""
         where = None if mask.all() else np.flatnonzero(mask)
         device = resolve_device(self.device, X)
-        return Rows(block(X, columns), device, self.batch_size, n_outputs, where)
+        return Rows(block(X, columns), device, self._row_batch_size, n_outputs, where)
 
     def _align(self, X, name, columns, mask):
         """Return features of a view in some columns of X, NaN outside of a mask."""

@@ -16,6 +16,10 @@ import torch
 # A row this far out has affinity zero to every landmark; its square is finite.
 _FARTHEST = 2.0**400
 
+# Z-scores are cut off here, and differences where they would overflow.
+_LARGEST_Z = 10.0
+_LARGEST = 2.0**1023
+
 # Smallest share of the largest standard deviation that float64 sees through a
 # covariance matrix.
 _RANK_RTOL = 1e-7
@@ -164,3 +168,60 @@ def fit_whitening(map_rows, n_samples, frame, widths, errors):
     kept = values > torch.maximum(values[-1] * _RANK_RTOL**2, unresolved)
     kept[-1] = True
     return vectors[:, kept] / values[kept].sqrt() / widths[:, None]
+
+
+def fit_zscore(map_rows, n_samples):
+    """Fit the z-scores of the columns of rows.
+
+    Returns
+    -------
+    frame : dict
+        ``middle``, ``half_range``, ``mean`` and ``std`` (``ddof=1``), tensors of shape
+        (n_features,); the last two of columns moved and scaled to lie within -1 and 1,
+        which no magnitude of the data takes digits from.
+
+    Raises
+    ------
+    ValueError
+        If all rows are equal.
+    """
+    low, high = column_range(map_rows)
+    half_range = high / 2 - low / 2
+    if not half_range.any():
+        raise ValueError("X has no spread: all rows are equal.")
+    frame = {"middle": low + half_range, "half_range": half_range}
+
+    def mean(function):
+        return sum(map_rows(lambda X: function(within_range(X, frame)).sum(0)))
+
+    frame["mean"] = mean(lambda Z: Z) / n_samples
+    squares = mean(lambda Z: (Z - frame["mean"]).square())
+    frame["std"] = (squares / (n_samples - 1)).sqrt()
+    return frame
+
+
+def within_range(X, frame):
+    """Return columns moved and scaled to lie within -1 and 1; constant ones are 0."""
+    Z = (X - frame["middle"]).clamp_(-_LARGEST, _LARGEST)
+    constant = frame["half_range"] == 0
+    Z /= torch.where(constant, 1.0, frame["half_range"])
+    return torch.where(constant, 0.0, Z)
+
+
+def zscore(X, frame):
+    """Return rows with the mean of each column taken off, over its deviation.
+
+    Parameters
+    ----------
+    X : tensor of shape (n_samples, n_features), float64
+    frame : dict
+        As from `fit_zscore`.
+
+    Returns
+    -------
+    Z : tensor of shape (n_samples, n_features)
+        Within -10 and 10, so that a row far out does not rule the others.
+    """
+    std = torch.where(frame["std"] > 0, frame["std"], 1.0)
+    Z = (within_range(X, frame) - frame["mean"]) / std
+    return Z.clamp_(-_LARGEST_Z, _LARGEST_Z)

@@ -42,6 +42,15 @@ def resolve_device(device, X=None):
     return torch.device(device)
 
 
+def torch_generator(random_state, device="cpu"):
+    """Return a generator of its own, seeded by a draw from a RandomState.
+
+    One on the CPU draws the same numbers wherever they go afterwards.
+    """
+    seed = int(random_state.randint(2**31 - 1))
+    return torch.Generator(device).manual_seed(seed)
+
+
 def check_rows(estimator, X, *, min_samples=1, allow_nan=False, input_name="X"):
     """Check the values of X and return it as an array, or a detached tensor, of floats.
 

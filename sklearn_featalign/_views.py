@@ -40,7 +40,7 @@ def resolve_views(views, X):
     if views is None:
         return {"view0": np.arange(n_features)}
     named = _named(views)
-    if all(_is_width(width) for width in named.values()):
+    if all(is_width(width) for width in named.values()):
         if sum(named.values()) != n_features:
             raise ValueError(
                 f"views={views} take {sum(named.values())} columns, but X has "
@@ -51,7 +51,7 @@ def resolve_views(views, X):
         return columns_of_widths(named)
     columns = {}
     for name, selector in named.items():
-        if _is_width(selector):
+        if is_width(selector):
             raise ValueError(
                 f"views={views} mixes a width with selections of columns; one column "
                 "alone is a list: [3]."
@@ -72,7 +72,8 @@ def columns_of_widths(widths):
     }
 
 
-def _is_width(selector):
+def is_width(selector):
+    """Return whether a value is a whole number, which True and False are not."""
     return isinstance(selector, Integral) and not isinstance(selector, bool)
 
 
@@ -167,7 +168,7 @@ def view_name(view, names):
     names = list(names)
     if isinstance(view, str) and view in names:
         return view
-    if _is_width(view) and 0 <= view < len(names):
+    if is_width(view) and 0 <= view < len(names):
         return names[view]
     raise ValueError(
         f"{view!r} is no view: there are {', '.join(map(repr, names))}, or their "
@@ -329,7 +330,7 @@ def _layout(views):
     widths = getattr(views, "views", views)
     if isinstance(widths, list | tuple | dict):
         widths = _named(widths)
-        if all(_is_width(width) for width in widths.values()):
+        if all(is_width(width) for width in widths.values()):
             return columns_of_widths(widths), sum(widths.values()), None
     raise ValueError(
         "views must be a fitted aligner, or widths such as [768, 1024] or "

@@ -11,10 +11,14 @@ from hypothesis import strategies as st
 from scipy.linalg import block_diag
 from sklearn.base import clone
 
-from sklearn_featalign import KernelGCCAAligner, RBFAutoScaleAligner
+from sklearn_featalign import (
+    HalfSharedMLPAligner,
+    KernelGCCAAligner,
+    RBFAutoScaleAligner,
+)
 
 PARAMS = {"n_landmarks": 20, "random_state": 0}
-ALIGNERS = {
+WITH_LANDMARKS = {
     "rbf": RBFAutoScaleAligner(**PARAMS),
     "rbf ridge": RBFAutoScaleAligner(normalize="ridge", **PARAMS),
     "rbf pca": RBFAutoScaleAligner(whiten="pca", **PARAMS),
@@ -25,11 +29,25 @@ ALIGNERS = {
         views=[1, 2, 1], output="mean", hub_neighbors=0, **PARAMS
     ),
 }
+MLP = {"max_epochs": 3, "random_state": 0}
+CLOSED_FORM = {"init": "rcca", "finish": "rcca", "n_components": 3, "input_noise": 0.1}
+ALIGNERS = WITH_LANDMARKS | {
+    "mlp": HalfSharedMLPAligner(**MLP),
+    "mlp views": HalfSharedMLPAligner(views=[2, 2], batch_size=50, **MLP),
+    "mlp closed form": HalfSharedMLPAligner(
+        views=[1, 2, 1], early_stopping=True, **CLOSED_FORM, **MLP
+    ),
+}
 
 
 @pytest.fixture(params=ALIGNERS)
 def aligner(request):
     return clone(ALIGNERS[request.param])
+
+
+@pytest.fixture(params=WITH_LANDMARKS)
+def landmark_aligner(request):
+    return clone(WITH_LANDMARKS[request.param])
 
 
 def test_far_rows_stay_finite(aligner):
@@ -39,7 +57,7 @@ def test_far_rows_stay_finite(aligner):
     assert np.isfinite(out).all()
     if isinstance(aligner, RBFAutoScaleAligner) and aligner.normalize is None:
         assert (out == 0).all()
-    elif aligner.views is None:
+    elif isinstance(aligner, KernelGCCAAligner) and aligner.views is None:
         np.testing.assert_allclose(np.linalg.norm(out, axis=1), 1)
 
 
@@ -66,8 +84,8 @@ def test_shift_rotation_and_scale_do_not_matter(name, seed, log_scale, shift):
     np.testing.assert_allclose(out, expected, atol=1e-8)
 
 
-def test_batch_size_does_not_matter(aligner):
-    X = blobs()
+def test_batch_size_does_not_matter(landmark_aligner):
+    X, aligner = blobs(), landmark_aligner
     whole = aligner.fit_transform(X)
     # The filter of three views is the fourth root of a sum.
     atol = 1e-7 if aligner.views == [1, 2, 1] else 1e-9
@@ -89,18 +107,27 @@ def global_state():
     )
 
 
-@pytest.mark.parametrize("landmarks", ["random", "farthest", "kmeans++"])
-def test_refits_are_bit_equal_and_leave_global_state_alone(aligner, landmarks):
+def check_refit(aligner):
     X = blobs()
     before = global_state()
-    aligner.set_params(landmarks=landmarks)
     first, second = aligner.fit_transform(X), aligner.fit_transform(X)
     np.testing.assert_array_equal(first, second)
     assert global_state() == before
 
 
-def test_random_landmarks_are_the_same_objects_in_every_feature_space(aligner):
-    X = blobs()
+def test_refits_are_bit_equal_and_leave_global_state_alone(aligner):
+    check_refit(aligner)
+
+
+@pytest.mark.parametrize("landmarks", ["farthest", "kmeans++"])
+def test_refits_with_other_landmarks_do_so_too(landmark_aligner, landmarks):
+    check_refit(landmark_aligner.set_params(landmarks=landmarks))
+
+
+def test_random_landmarks_are_the_same_objects_in_every_feature_space(
+    landmark_aligner,
+):
+    X, aligner = blobs(), landmark_aligner
     width = 30 if aligner.views is None else 4
     Y = np.tanh(X @ np.random.default_rng(0).normal(size=(4, width)))
     indices = aligner.fit(X).landmark_indices_
@@ -121,6 +148,7 @@ def test_an_interrupted_refit_leaves_the_old_fit_usable(aligner, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("sklearn_featalign._affinity.solve_rate", interrupt)
+    monkeypatch.setattr("sklearn_featalign._training.batch_affinity", interrupt)
     with pytest.raises(KeyboardInterrupt):
         aligner.fit(fewer_columns(X, aligner))
     np.testing.assert_array_equal(aligner.transform(X), before)
@@ -132,8 +160,11 @@ def test_a_failed_refit_leaves_the_old_fit_usable(aligner):
     before = aligner.fit(X).transform(X)
     with pytest.raises(ValueError, match="no spread"):
         aligner.fit(fewer_columns(np.ones((10, 4)), aligner))
-    with pytest.raises(ValueError, match="must lie strictly between"):
-        aligner.set_params(c=1e-4).fit(fewer_columns(blobs(), aligner))
+    bad, message = {"c": 1e-4}, "must lie strictly between"
+    if isinstance(aligner, HalfSharedMLPAligner):
+        bad, message = {"lr": 1e30}, "The loss is nan in epoch"
+    with pytest.raises(ValueError, match=message):
+        aligner.set_params(**bad).fit(fewer_columns(blobs(), aligner))
     np.testing.assert_array_equal(aligner.transform(X), before)
     assert list(aligner.feature_names_in_) == list("abcd")
 
@@ -146,13 +177,14 @@ def test_tensors_give_tensors_of_the_same_values(aligner, dtype):
     assert not out.requires_grad and out.device == X.device
     expected = aligner.fit(X.numpy()).transform(X.numpy())
     np.testing.assert_array_equal(out.numpy(), expected)
-    assert isinstance(aligner.landmarks_, np.ndarray)
+    assert isinstance(getattr(aligner, "landmarks_", expected), np.ndarray)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 def test_default_dtype_and_device_of_torch_do_not_matter(aligner, dtype):
     X = np.repeat(blobs(), 3, axis=0)
-    aligner.set_params(landmarks="farthest")
+    if "landmarks" in aligner.get_params():
+        aligner.set_params(landmarks="farthest")
     expected = aligner.fit_transform(X)
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)

@@ -1,0 +1,227 @@
+"""Regularised canonical correlation analysis of two or more views, in closed form."""
+
+from itertools import accumulate, permutations
+
+import torch
+from torch.nn.functional import pad
+
+from sklearn_featalign._similarity import own_ranks, unit_rows
+
+# Rows taken to float64 at a time.
+_CHUNK = 4096
+
+
+def mean_and_covariance(map_rows, n_samples):
+    """Return mean and covariance (``ddof=1``) of rows, a batch at a time.
+
+    Parameters
+    ----------
+    map_rows : callable
+        ``map_rows(function)`` yields ``function(batch)`` for one float64 batch after
+        the other.
+    n_samples : int
+
+    Returns
+    -------
+    mean : tensor of shape (n_features,)
+    covariance : tensor of shape (n_features, n_features)
+    """
+
+    def sums(batch):
+        return torch.cat([batch.sum(0, keepdim=True), batch.T @ batch])
+
+    total, scatter = sum(map_rows(sums)).tensor_split([1])
+    mean = total[0] / n_samples
+    return mean, (scatter - total.T * mean) / (n_samples - 1)
+
+
+def whitening(covariance, ridge):
+    r"""Return a matrix that whitens a view, with a ridge.
+
+    .. math:: B = V (\Lambda + \rho \bar\lambda)^{-1/2}, \qquad
+              B^T (C + \rho \bar\lambda I) B = I
+
+    Parameters
+    ----------
+    covariance : tensor of shape (n_features, n_features)
+        :math:`C = V \Lambda V^T`.
+    ridge : float
+        The factor :math:`\rho` of the mean eigenvalue.
+
+    Returns
+    -------
+    B : tensor of shape (n_features, n_features)
+
+    Raises
+    ------
+    ValueError
+        If the penalty vanishes in float64, or if the view has no variance.
+    """
+    values, vectors = torch.linalg.eigh(covariance)
+    penalty = ridge * float(values.mean())
+    smallest = 100 * len(values) * torch.finfo(values.dtype).eps * float(values[-1])
+    if not penalty > smallest:
+        raise ValueError(
+            f"ridge={ridge} is too small for float64: use a larger one."
+            if values[-1] > 0
+            else "All rows are equal: canonical correlations are undefined."
+        )
+    return vectors / (values.clamp(min=0) + penalty).sqrt()
+
+
+def canonical_maps(covariance, blocks, ridge, n_components):
+    r"""Return the regularised canonical variates of views that stand side by side.
+
+    With B the whitening of each view, the off-diagonal blocks
+    :math:`M_{uv} = B_u^T C_{uv} B_v` make up a symmetric matrix whose leading
+    eigenvectors are, for two views, the singular vectors of :math:`M_{12}`: canonical
+    correlation analysis with a ridge (Vinod 1976). For V of them it is the sum of
+    correlations under a common constraint, :math:`\max \sum_{u \ne v} a_u^T C_{uv} a_v`
+    (Kettenring 1971; Nielsen 2002), and eigenvalues are divided by V - 1. Each view is
+    first narrowed to its ``2 * n_components`` leading directions of
+    :math:`\sum_u M_{vu} M_{uv}`, which loses nothing of two views.
+
+    Parameters
+    ----------
+    covariance : tensor of shape (n_features, n_features)
+        Of all views side by side.
+    blocks : list of slice
+        The columns of each view.
+    ridge : float
+        In multiples of the mean eigenvalue of a view.
+    n_components : int
+        Fewer are returned if a view has fewer columns.
+
+    Returns
+    -------
+    maps : list of tensor of shape (n_view_features, n_components)
+        Columns a with :math:`a^T (C + \rho \bar\lambda I) a = 1` for two views, and on
+        the mean over more.
+    correlations : tensor of shape (n_components,)
+        In descending order, not negative.
+    """
+    B = [whitening(covariance[block, block], ridge) for block in blocks]
+    M = {
+        (i, j): B[i].T @ covariance[u, v] @ B[j]
+        for i, u in enumerate(blocks)
+        for j, v in enumerate(blocks)
+        if i != j
+    }
+    views = range(len(blocks))
+    for i in views:
+        shared = sum(M[i, j] @ M[i, j].T for j in views if j != i)
+        leading = torch.linalg.eigh(shared).eigenvectors.flip(1)[:, : 2 * n_components]
+        B[i] = B[i] @ leading
+        for j in views:
+            if j != i:
+                M[i, j] = leading.T @ M[i, j]
+                M[j, i] = M[j, i] @ leading
+    for i in views:
+        M[i, i] = covariance.new_zeros(2 * [B[i].shape[1]])
+    joint = torch.cat([torch.cat([M[i, j] for j in views], dim=1) for i in views])
+    values, vectors = torch.linalg.eigh(joint)
+    k = min(n_components, *(part.shape[1] for part in B))
+    vectors = vectors.flip(1)[:, :k] * len(blocks) ** 0.5
+    parts = vectors.split([part.shape[1] for part in B])
+    correlations = values.flip(0)[:k].clamp(min=0) / (len(blocks) - 1)
+    return [b @ part for b, part in zip(B, parts, strict=True)], correlations
+
+
+def paired_moments(views):
+    """Return mean and covariance of paired rows of several views, in float64."""
+
+    def map_rows(function):
+        for parts in zip(*(Z.split(_CHUNK) for Z in views), strict=True):
+            yield function(torch.cat(parts, dim=1).to(torch.float64))
+
+    return mean_and_covariance(map_rows, len(views[0]))
+
+
+def side_by_side(views):
+    """Return the columns that each view has when they stand side by side."""
+    ends = list(accumulate(Z.shape[1] for Z in views))
+    return [slice(end - Z.shape[1], end) for Z, end in zip(views, ends, strict=True)]
+
+
+def fit_cca(views, ridge, n_components):
+    """Fit affine maps from views to their canonical variates.
+
+    Parameters
+    ----------
+    views : list of tensor of shape (n_samples, n_view_features)
+        Paired rows.
+    ridge : float
+    n_components : int
+
+    Returns
+    -------
+    maps : list of tuple of tensors
+        Of each view the matrix, of shape (n_view_features, n_components), and the
+        intercept. Where there are fewer components, their columns are zero.
+    correlations : tensor of shape (n_components,)
+    """
+    return affine_maps(*paired_moments(views), side_by_side(views), ridge, n_components)
+
+
+def affine_maps(mean, covariance, blocks, ridge, n_components):
+    """Return what `fit_cca` does, from mean and covariance."""
+    maps, correlations = canonical_maps(covariance, blocks, ridge, n_components)
+    missing = (0, n_components - len(correlations))
+    maps = [pad(A, missing) for A in maps]
+    return (
+        [(A, -mean[block] @ A) for block, A in zip(blocks, maps, strict=True)],
+        pad(correlations, missing),
+    )
+
+
+def apply_map(Z, affine, weights):
+    """Return rows in float64 after an affine map, its columns weighted."""
+    A, b = affine[0] * weights, affine[1] * weights
+    parts = (part.to(torch.float64) for part in Z.split(_CHUNK))
+    return torch.cat([torch.addmm(b, part, A) for part in parts])
+
+
+def choose_ridge(views, ridges, n_components, power, generator):
+    """Return the ridge that finds most pairs of rows that are left out: a fifth.
+
+    By mean reciprocal rank (cosine), averaged over ordered pairs of views.
+
+    Parameters
+    ----------
+    views : list of tensor of shape (n_samples, n_view_features)
+    ridges : sequence of float
+    n_components : int
+    power : float
+        Exponent of the correlations as weights of the components.
+    generator : torch.Generator
+        Of the rows to leave out.
+    """
+    n_samples = len(views[0])
+    order = torch.randperm(n_samples, generator=generator, device=generator.device)
+    held, rest = order.to(views[0].device).tensor_split([max(2, n_samples // 5)])
+    moments = paired_moments([Z[rest] for Z in views])
+    held = [Z[held] for Z in views]
+
+    def score(ridge):
+        maps, s = affine_maps(*moments, side_by_side(views), ridge, n_components)
+        return pair_mrr(
+            [
+                apply_map(Z, affine, s**power)
+                for Z, affine in zip(held, maps, strict=True)
+            ]
+        )
+
+    return max(ridges, key=score)
+
+
+def pair_mrr(features):
+    """Return the mean reciprocal rank of pairs (cosine), over ordered pairs of views.
+
+    Parameters
+    ----------
+    features : list of tensor of shape (n_samples, n_components), float64
+    """
+    features = [unit_rows(F) for F in features]
+    bias = features[0].new_zeros(len(features[0]))
+    ranks = [own_ranks(F, G, bias) for F, G in permutations(features, 2)]
+    return float(torch.stack([(1 / rank).mean() for rank in ranks]).mean())

@@ -1,0 +1,269 @@
+"""Training by skorch: batches, the net, and its bridge to scikit-learn's callbacks."""
+
+import math
+from itertools import combinations
+
+import torch
+from skorch import NeuralNet
+from skorch.callbacks import Callback, LRScheduler, PassthroughScoring
+from torch.nn.functional import cross_entropy, mse_loss, normalize
+
+from sklearn_featalign._losses import (
+    affinity_loss,
+    batch_affinity,
+    contrastive_loss,
+    pull_loss,
+)
+
+# Of AdamW, and the share of the steps over which its rate rises.
+_WEIGHT_DECAY = 0.3
+_WARM_UP = 0.1
+
+
+class PairedRows(torch.utils.data.Dataset):
+    """Rows of several views and what they are trained for.
+
+    Parameters
+    ----------
+    views : list of tensor of shape (n_samples, n_view_features)
+    goals : dict of str to tensor of length n_samples
+        See `half_shared_loss`.
+    """
+
+    def __init__(self, views, goals):
+        self.views = {f"view{i}": Z for i, Z in enumerate(views)}
+        self.goals = goals
+
+    def __len__(self):
+        """Return the number of rows."""
+        return len(self.views["view0"])
+
+    def __getitem__(self, rows):
+        """Return views and goals of several rows."""
+        return (
+            {name: Z[rows] for name, Z in self.views.items()},
+            {name: goal[rows] for name, goal in self.goals.items()},
+        )
+
+
+class Batches:
+    """Shuffled batches of about equal size, so that none has a single row.
+
+    Parameters
+    ----------
+    dataset : PairedRows
+    batch_size : int
+        At most.
+    generator : torch.Generator
+    """
+
+    def __init__(self, dataset, batch_size, generator):
+        self.dataset = dataset
+        self.generator = generator
+        self.n_batches = math.ceil(len(dataset) / batch_size)
+
+    def __iter__(self):
+        """Yield views and goals."""
+        if self.n_batches == 1:
+            yield self.dataset[:]
+            return
+        order = torch.randperm(
+            len(self.dataset), generator=self.generator, device=self.generator.device
+        )
+        device = self.dataset.views["view0"].device
+        for rows in order.to(device).tensor_split(self.n_batches):
+            yield self.dataset[rows]
+
+
+class HalfSharedNet(NeuralNet):
+    """The net: skorch's, with a loss of all views at once.
+
+    Parameters
+    ----------
+    module : HalfSharedNetwork
+    loss : callable
+        ``loss(network, features, goals, views)`` of a batch.
+    """
+
+    def __init__(self, module, *, loss, **kwargs):
+        super().__init__(module, criterion=torch.nn.Identity, **kwargs)
+        self.loss = loss
+
+    @property
+    def _default_callbacks(self):
+        return [("train_loss", PassthroughScoring("train_loss", on_train=True))]
+
+    def get_loss(self, y_pred, y_true, X=None, training=False):
+        """Return the loss of a batch."""
+        return self.loss(self.module_, y_pred, y_true, X)
+
+
+class StopTraining(Exception):
+    """Raised by a callback where training is to end early."""
+
+
+class Bridge(Callback):
+    """Tells scikit-learn's callbacks of each epoch, and ends training early.
+
+    Parameters
+    ----------
+    task : sklearn.callback.CallbackContext
+        Of the fit.
+    hooks : dict
+        What its hooks are told: ``estimator``, ``X`` and ``y``.
+    fitted_attributes : callable
+        Returns what makes the estimator a fitted one.
+    monitor : callable, optional
+        Takes the network after each epoch and returns whether to stop.
+    """
+
+    def __init__(self, task, hooks, fitted_attributes, monitor=None):
+        self.task = task
+        self.hooks = hooks
+        self.fitted_attributes = fitted_attributes
+        self.monitor = monitor
+
+    def on_epoch_begin(self, net, **kwargs):
+        """Open a task of its own."""
+        self.epoch = self.task.subcontext(task_name="epoch")
+        self.epoch.call_on_fit_task_begin(**self.hooks)
+
+    def on_epoch_end(self, net, **kwargs):
+        """Refuse a loss that is lost; close the task; stop if somebody says so."""
+        loss = net.history[-1, "train_loss"]
+        if not math.isfinite(loss):
+            raise ValueError(
+                f"The loss is {loss} in epoch {len(net.history)}: try a smaller lr."
+            )
+        stop = self.epoch.call_on_fit_task_end(
+            **self.hooks, reconstruction_attributes=self.fitted_attributes
+        )
+        if self.monitor is not None:
+            stop |= self.monitor(net.module_)
+        if stop:
+            raise StopTraining
+
+
+def train(network, dataset, loss, *, max_epochs, lr, batch_size, generator, bridge):
+    """Train a network by AdamW, its rate rising over 10 % and falling as a cosine.
+
+    Returns
+    -------
+    history : skorch.history.History
+    """
+    batches = Batches(dataset, batch_size, generator)
+    net = HalfSharedNet(
+        network,
+        loss=loss,
+        optimizer=torch.optim.AdamW,
+        # Fused, it keeps its state on the parameters' device, whatever the default.
+        optimizer__fused=True,
+        optimizer__weight_decay=_WEIGHT_DECAY,
+        lr=lr,
+        max_epochs=max_epochs,
+        batch_size=batch_size,
+        iterator_train=lambda dataset, batch_size: batches,
+        train_split=None,
+        device=dataset.views["view0"].device,
+        callbacks=[
+            LRScheduler(
+                torch.optim.lr_scheduler.LambdaLR,
+                lr_lambda=warm_up_and_cosine(max_epochs * batches.n_batches),
+                step_every="batch",
+            ),
+            bridge,
+        ],
+    )
+    net.initialize()
+    net.notify("on_train_begin", X=dataset, y=None)
+    with torch.inference_mode(False), torch.enable_grad():
+        try:
+            # Unlike fit, which swallows a KeyboardInterrupt.
+            net.fit_loop(dataset)
+        except StopTraining:
+            pass
+    return net.history
+
+
+def warm_up_and_cosine(n_steps):
+    """Return the function from a step to the share of the learning rate it has."""
+    n_rising = max(1, round(_WARM_UP * n_steps))
+    n_falling = max(1, n_steps - n_rising)
+
+    def share(step):
+        if step < n_rising:
+            return (step + 1) / (n_rising + 1)
+        return (1 + math.cos(math.pi * (step - n_rising) / n_falling)) / 2
+
+    return share
+
+
+def half_shared_loss(network, features, goals, inputs, *, weights, loss, one_by_one):
+    """Return the loss of a batch: the weighted sum of all that training is for.
+
+    Each term is a mean over the views, or pairs of them, that two rows at least have.
+
+    Parameters
+    ----------
+    network : HalfSharedNetwork
+    features : list of tensor of shape (n_samples, n_components)
+    goals : dict of str to tensor of length n_samples
+        ``target``: classes, or values of shape (n_samples, n_outputs). Optionally
+        ``present``, of shape (n_samples, n_views), where views are absent. Of each view
+        ``affinity0`` and so on, rows whose affinities are to be kept.
+    weights : dict of str to float
+        Of ``affinity``, ``pull`` and ``contrastive``.
+    loss : {"cross_entropy", "mse"}
+    one_by_one : bool
+        Whether each row is a class of its own. The classes of the batch's rows are all
+        that it is told from then, so that the cost does not grow with their number.
+    """
+    views = range(len(features))
+    target, present = goals["target"], goals.get("present")
+    everywhere = torch.arange(len(target), device=target.device)
+    here = [
+        everywhere if present is None else present[:, v].nonzero()[:, 0] for v in views
+    ]
+
+    def at(values, rows):
+        return values if rows is everywhere else values[rows]
+
+    terms = {"head": [], "affinity": [], "pull": [], "contrastive": []}
+    for v in views:
+        rows = here[v]
+        if len(rows) < 2:
+            continue
+        F = at(features[v], rows)
+        terms["head"].append(head_loss(network, F, target, rows, loss, one_by_one))
+        if weights["affinity"]:
+            kept = at(goals.get(f"affinity{v}", inputs[f"view{v}"]), rows)
+            terms["affinity"].append(affinity_loss(F, batch_affinity(kept)))
+    for u, v in combinations(views, 2):
+        rows = here[u] if present is None else here[u][present[here[u], v]]
+        if len(rows) < 2:
+            continue
+        F, G = at(features[u], rows), at(features[v], rows)
+        if weights["pull"]:
+            terms["pull"].append(pull_loss(F, G))
+        if weights["contrastive"]:
+            F, G = normalize(F), normalize(G)
+            terms["contrastive"].append(contrastive_loss(F, G, network.scale))
+    means = [
+        weights.get(name, 1) / len(losses) * sum(losses)
+        for name, losses in terms.items()
+        if losses
+    ]
+    return sum(means) if means else 0 * features[0].sum()
+
+
+def head_loss(network, F, target, rows, loss, one_by_one):
+    """Return the loss of what the head makes of a view's features.
+
+    F has the rows of the batch where the view is at hand, target all of them.
+    """
+    if loss == "mse":
+        return mse_loss(network.predict(F), target[rows])
+    # Of all rows in one batch the classes are all there are.
+    if one_by_one and len(target) < len(network.head["weight"]):
+        return cross_entropy(network.predict(F, target), rows)
+    return cross_entropy(network.predict(F), target[rows])

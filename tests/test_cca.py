@@ -1,0 +1,157 @@
+"""Regularised CCA in closed form, against scipy's generalised eigenproblem."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.linalg import block_diag, eigh
+
+from sklearn_featalign._cca import (
+    apply_map,
+    canonical_maps,
+    choose_ridge,
+    fit_cca,
+    mean_and_covariance,
+    pair_mrr,
+    side_by_side,
+    whitening,
+)
+from sklearn_featalign.metrics import mean_reciprocal_rank
+
+
+def make_views(n_samples=300, widths=(9, 7), n_hidden=4, noise=0.5, seed=0):
+    """Return views that share hidden columns."""
+    rng = np.random.default_rng(seed)
+    Z = rng.normal(size=(n_samples, n_hidden))
+    return [
+        torch.from_numpy(
+            Z @ rng.normal(size=(n_hidden, width))
+            + noise * rng.normal(size=(n_samples, width))
+            + rng.normal(size=width)
+        )
+        for width in widths
+    ]
+
+
+def generalised(views, ridge):
+    """Return eigenvalues and eigenvectors of ``(C - D) a = s (D + ridge) a``.
+
+    D has the covariances within views and C those of all, the ridge in multiples of a
+    view's mean eigenvalue.
+    """
+    C = np.cov(np.hstack([X.numpy() for X in views]).T)
+    D = block_diag(*(C[b, b] for b in side_by_side(views)))
+    penalties = [
+        np.full(X.shape[1], np.cov(X.T.numpy()).diagonal().mean()) for X in views
+    ]
+    values, vectors = eigh(C - D, D + ridge * np.diag(np.concatenate(penalties)))
+    return values[::-1], vectors[:, ::-1]
+
+
+def test_moments_are_those_of_numpy():
+    rows = 5 + np.random.default_rng(0).normal(size=(50, 4))
+    batches = torch.from_numpy(rows).split(7)
+    mean, covariance = mean_and_covariance(lambda f: map(f, batches), 50)
+    np.testing.assert_allclose(mean, rows.mean(0), rtol=1e-13)
+    np.testing.assert_allclose(covariance, np.cov(rows.T), atol=1e-12)
+
+
+def test_whitening_whitens_with_the_ridge():
+    C = torch.from_numpy(np.cov(np.random.default_rng(0).normal(size=(5, 30))))
+    B = whitening(C, 0.3)
+    penalised = C + 0.3 * C.diagonal().mean() * torch.eye(5, dtype=C.dtype)
+    np.testing.assert_allclose(B.T @ penalised @ B, np.eye(5), atol=1e-12)
+
+
+@pytest.mark.parametrize("ridge", [1e-6, 0.3, 3.0])
+@pytest.mark.parametrize("widths", [(9, 7), (5, 5), (3, 12), (6, 5, 4), (4, 3, 5, 4)])
+def test_maps_solve_the_generalised_eigenproblem(widths, ridge):
+    views = make_views(widths=widths)
+    k = min(widths)
+    _, covariance = mean_and_covariance(lambda f: [f(torch.cat(views, 1))], 300)
+    maps, correlations = canonical_maps(covariance, side_by_side(views), ridge, k)
+    values, vectors = generalised(views, ridge)
+    expected = values[:k] / (len(widths) - 1)
+    np.testing.assert_allclose(correlations, np.maximum(expected, 0), atol=1e-9)
+    stacked = torch.cat(maps).numpy()
+    vectors = vectors[:, :k] * len(widths) ** 0.5
+    np.testing.assert_allclose(
+        stacked * np.sign(stacked[0]), vectors * np.sign(vectors[0]), atol=1e-6
+    )
+
+
+def test_two_views_are_narrowed_without_loss():
+    views = make_views(widths=(30, 25), n_hidden=10)
+    _, covariance = mean_and_covariance(lambda f: [f(torch.cat(views, 1))], 300)
+    _, correlations = canonical_maps(covariance, side_by_side(views), 0.1, 3)
+    np.testing.assert_allclose(correlations, generalised(views, 0.1)[0][:3], atol=1e-9)
+
+
+def test_more_views_are_narrowed_with_little_loss():
+    views = make_views(widths=(30, 25, 20), n_hidden=10, noise=2.0)
+    _, covariance = mean_and_covariance(lambda f: [f(torch.cat(views, 1))], 300)
+    _, correlations = canonical_maps(covariance, side_by_side(views), 0.1, 5)
+    expected = generalised(views, 0.1)[0][:5] / 2
+    assert (correlations.numpy() <= expected + 1e-9).all()
+    np.testing.assert_allclose(correlations, expected, rtol=0.02)
+
+
+def test_without_a_ridge_they_are_canonical_correlations():
+    X, Y = make_views()
+    maps, correlations = fit_cca([X, Y], 1e-10, 7)
+    F, G = (
+        apply_map(Z, affine, torch.ones(7, dtype=Z.dtype))
+        for Z, affine in zip((X, Y), maps, strict=True)
+    )
+    np.testing.assert_allclose(F.mean(0), 0, atol=1e-9)
+    np.testing.assert_allclose(np.cov(F.T), np.eye(7), atol=1e-6)
+    np.testing.assert_allclose(
+        np.cov(F.T, G.T)[:7, 7:], np.diag(correlations), atol=1e-6
+    )
+
+
+def test_missing_components_are_zero():
+    maps, correlations = fit_cca(make_views(widths=(2, 5)), 0.1, 4)
+    assert [A.shape[1] for A, _ in maps] == [4, 4]
+    assert (correlations[:2] > 0).all() and (correlations[2:] == 0).all()
+    assert all((A[:, 2:] == 0).all() and (b[2:] == 0).all() for A, b in maps)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_ridge_finds_most_of_the_pairs_that_are_left_out(seed):
+    ridges, k = (1e-4, 0.03, 1.0, 30.0), 6
+    views = make_views(90, (40, 30), 8, 1.5, seed)
+    order = torch.randperm(90, generator=torch.Generator().manual_seed(seed))
+    held, rest = order[:18], order[18:]
+
+    def score(ridge):
+        values, vectors = generalised([X[rest] for X in views], ridge)
+        parts = np.split(vectors[:, :k] * values[:k], [40])
+        F, G = (
+            (X[held] - X[rest].mean(0)).numpy() @ part
+            for X, part in zip(views, parts, strict=True)
+        )
+        return mean_reciprocal_rank(F, G) + mean_reciprocal_rank(G, F)
+
+    scores = [score(ridge) for ridge in ridges]
+    assert len(set(scores)) > 2
+    generator = torch.Generator().manual_seed(seed)
+    assert choose_ridge(views, ridges, k, 1, generator) == ridges[np.argmax(scores)]
+
+
+def test_pair_mrr_is_the_mean_over_ordered_pairs():
+    F, G, H = (X[:, :4] for X in make_views(40, (4, 4, 5)))
+    expected = np.mean(
+        [
+            mean_reciprocal_rank(A.numpy(), B.numpy())
+            for A, B in [(F, G), (G, F), (F, H), (H, F), (G, H), (H, G)]
+        ]
+    )
+    assert pair_mrr([F, G, H]) == pytest.approx(expected, abs=1e-12)
+
+
+def test_errors():
+    constant = torch.zeros((3, 3), dtype=torch.float64)
+    with pytest.raises(ValueError, match="All rows are equal"):
+        whitening(constant, 0.1)
+    with pytest.raises(ValueError, match="ridge=1e-20 is too small for float64"):
+        whitening(torch.eye(3, dtype=torch.float64), 1e-20)

@@ -1,0 +1,300 @@
+"""Training against a bare loop of torch, and losses against their sums by hand."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from skorch.callbacks import Callback
+from torch.nn.functional import cross_entropy, mse_loss, normalize
+
+from sklearn_featalign._losses import (
+    affinity_loss,
+    batch_affinity,
+    contrastive_loss,
+    pull_loss,
+)
+from sklearn_featalign._modules import (
+    HalfSharedNetwork,
+    encode,
+    encoder_weights,
+    head_weights,
+)
+from sklearn_featalign._training import (
+    _WEIGHT_DECAY,
+    Batches,
+    PairedRows,
+    StopTraining,
+    half_shared_loss,
+    train,
+    warm_up_and_cosine,
+)
+
+WEIGHTS = {"affinity": 0.0, "pull": 0.0, "contrastive": 0.0}
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def make_rows(n_samples=50):
+    Z = [torch.randn((n_samples, d), generator=generator(d)) for d in (5, 4)]
+    return PairedRows(Z, {"target": torch.arange(n_samples)})
+
+
+def make_network(n_outputs=50, input_noise=0.0, centers=None):
+    encoders = [encoder_weights([d, 8, 3], generator(d)) for d in (5, 4)]
+    head = head_weights(3, n_outputs, generator(), centers)
+    return HalfSharedNetwork(encoders, head, input_noise, generator(1))
+
+
+@pytest.mark.parametrize("n_samples", [2, 7, 50, 51])
+@pytest.mark.parametrize("batch_size", [2, 10, 50, 1000])
+def test_batches_hold_each_row_once_and_none_is_alone(n_samples, batch_size):
+    batches = Batches(make_rows(n_samples), batch_size, generator())
+    epochs = [[y["target"] for _, y in batches] for _ in range(2)]
+    for parts in epochs:
+        assert torch.equal(torch.cat(parts).sort().values, torch.arange(n_samples))
+        sizes = [len(part) for part in parts]
+        # Three rows in batches of two cannot but leave one alone.
+        assert min(sizes) >= (2 if batch_size > 2 else 1)
+        assert max(sizes) <= batch_size and max(sizes) - min(sizes) <= 1
+    if n_samples > 10 and batch_size == 10:
+        assert not torch.equal(torch.cat(epochs[0]), torch.cat(epochs[1]))
+
+
+def test_views_and_goals_stay_together():
+    rows = make_rows()
+    for views, goals in Batches(rows, 10, generator()):
+        for name, Z in rows.views.items():
+            assert torch.equal(views[name], Z[goals["target"]])
+
+
+class Stop(Callback):
+    """A bridge that tells nobody, and stops after some epochs."""
+
+    def __init__(self, after=None):
+        self.after = after
+
+    def on_epoch_end(self, net, **kwargs):
+        if len(net.history) == self.after:
+            raise StopTraining
+
+
+@pytest.mark.parametrize("batch_size", [16, 50])
+def test_training_is_that_of_a_bare_loop(batch_size):
+    rows, network = make_rows(), make_network(input_noise=0.3)
+    weights = {"affinity": 2.0, "pull": 0.5, "contrastive": 0.0}
+
+    def loss(network, features, goals, views):
+        return half_shared_loss(
+            network,
+            features,
+            goals,
+            views,
+            weights=weights,
+            loss="cross_entropy",
+            one_by_one=True,
+        )
+
+    bare = copy.deepcopy(network)
+    bare.generator = generator(1)
+    optimizer = torch.optim.AdamW(bare.parameters(), 1e-2, weight_decay=_WEIGHT_DECAY)
+    batches = Batches(rows, batch_size, generator(2))
+    n_steps = 5 * batches.n_batches
+    # Up over a tenth of the steps, then down as a cosine.
+    rising = max(1, round(n_steps / 10))
+    falling = np.arange(n_steps - rising) / (n_steps - rising)
+    schedule = np.append(
+        np.arange(1, rising + 1) / (rising + 1), (1 + np.cos(np.pi * falling)) / 2
+    )
+    losses, step = [], 0
+    for _ in range(5):
+        sums = 0.0
+        for views, goals in batches:
+            optimizer.param_groups[0]["lr"] = 1e-2 * schedule[step]
+            optimizer.zero_grad()
+            value = loss(bare, bare(**views), goals, views)
+            value.backward()
+            optimizer.step()
+            sums += value.item() * len(goals["target"])
+            step += 1
+        losses.append(sums / len(rows))
+    history = train(
+        network,
+        rows,
+        loss,
+        max_epochs=5,
+        lr=1e-2,
+        batch_size=batch_size,
+        generator=generator(2),
+        bridge=Stop(),
+    )
+    np.testing.assert_allclose(history[:, "train_loss"], losses, rtol=1e-5)
+    for ours, theirs in zip(network.parameters(), bare.parameters(), strict=True):
+        np.testing.assert_allclose(ours.detach(), theirs.detach(), rtol=1e-3, atol=1e-6)
+    assert losses[-1] < losses[0]
+
+
+def test_a_callback_stops_training():
+    history = train(
+        make_network(),
+        make_rows(),
+        lambda network, features, goals, views: features[0].square().sum(),
+        max_epochs=10,
+        lr=1e-2,
+        batch_size=50,
+        generator=generator(),
+        bridge=Stop(after=3),
+    )
+    assert len(history) == 3
+
+
+def test_an_interrupt_is_not_swallowed():
+    def interrupt(*args):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(
+            make_network(),
+            make_rows(),
+            interrupt,
+            max_epochs=2,
+            lr=1e-2,
+            batch_size=50,
+            generator=generator(),
+            bridge=Stop(),
+        )
+
+
+@pytest.mark.parametrize("n_steps", [1, 2, 10, 300])
+def test_the_rate_rises_and_falls(n_steps):
+    share = [warm_up_and_cosine(n_steps)(step) for step in range(n_steps)]
+    assert all(0 < value <= 1 for value in share)
+    top = int(np.argmax(share))
+    assert np.all(np.diff(share[: top + 1]) > 0) and np.all(np.diff(share[top:]) < 0)
+    if n_steps >= 10:
+        assert share[top] == 1 and top == n_steps // 10
+    # skorch asks for one more.
+    warm_up_and_cosine(n_steps)(n_steps)
+
+
+def evaluate(network, rows, goals=None, **params):
+    views, own = rows[:]
+    options = {"weights": WEIGHTS, "loss": "cross_entropy", "one_by_one": False}
+    features = network(**views)
+    loss = half_shared_loss(
+        network, features, own | (goals or {}), views, **(options | params)
+    )
+    return loss.item(), [F.detach() for F in features], list(views.values())
+
+
+def test_terms_add_up():
+    network, rows = make_network(), make_rows()
+    weights = {"affinity": 3.0, "pull": 2.0, "contrastive": 0.5}
+    found, (F, G), (X, Y) = evaluate(network, rows, weights=weights)
+    target = torch.arange(50)
+    expected = (
+        (
+            cross_entropy(network.predict(F), target)
+            + cross_entropy(network.predict(G), target)
+        )
+        / 2
+        + 3
+        * (affinity_loss(F, batch_affinity(X)) + affinity_loss(G, batch_affinity(Y)))
+        / 2
+        + 2 * pull_loss(F, G)
+        + 0.5 * contrastive_loss(normalize(F), normalize(G), 1 / 0.07)
+    )
+    assert found == pytest.approx(expected.item(), rel=1e-6)
+
+
+def test_classes_of_the_batch_are_all_that_single_rows_are_told_from():
+    network, rows = make_network(), make_rows()
+    views, goals = rows[torch.tensor([7, 3, 44])]
+    features = network(**views)
+    found = half_shared_loss(
+        network,
+        features,
+        goals,
+        views,
+        weights=WEIGHTS,
+        loss="cross_entropy",
+        one_by_one=True,
+    )
+    expected = sum(
+        cross_entropy(network.predict(F)[:, [7, 3, 44]], torch.arange(3))
+        for F in features
+    )
+    assert found.item() == pytest.approx(expected.item() / 2, rel=1e-6)
+    # With all rows in the batch these are all there are.
+    assert evaluate(network, rows)[0] == pytest.approx(
+        evaluate(network, rows, one_by_one=True)[0], rel=1e-6
+    )
+
+
+def test_values_are_told_by_their_squared_error():
+    network = make_network(n_outputs=2)
+    values = torch.randn((50, 2), generator=generator(9))
+    found, features, _ = evaluate(network, make_rows(), {"target": values}, loss="mse")
+    expected = sum(mse_loss(network.predict(F), values) for F in features) / 2
+    assert found == pytest.approx(expected.item(), rel=1e-6)
+
+
+def test_kept_affinities_are_those_of_other_rows_where_given():
+    network, rows = make_network(), make_rows()
+    kept = {
+        f"affinity{v}": torch.randn((50, 6), generator=generator(v)) for v in (0, 1)
+    }
+    plain, features, _ = evaluate(network, rows)
+    found, *_ = evaluate(network, rows, kept, weights=WEIGHTS | {"affinity": 1.0})
+    expected = [
+        affinity_loss(F, batch_affinity(T))
+        for F, T in zip(features, kept.values(), strict=True)
+    ]
+    assert found - plain == pytest.approx(sum(expected).item() / 2, rel=1e-4)
+
+
+@pytest.mark.parametrize("one_by_one", [False, True])
+def test_absent_views_have_no_say(one_by_one):
+    network, rows = make_network(), make_rows()
+    present = torch.ones((50, 2), dtype=torch.bool)
+    present[:10, 0] = present[40:, 1] = False
+    weights = {"affinity": 3.0, "pull": 2.0, "contrastive": 0.5}
+    params = {"weights": weights, "one_by_one": one_by_one}
+    found, (F, G), (X, Y) = evaluate(network, rows, {"present": present}, **params)
+    target = torch.arange(50)
+    x, y, both = slice(10, None), slice(None, 40), slice(10, 40)
+    expected = (
+        (
+            cross_entropy(network.predict(F[x]), target[x])
+            + cross_entropy(network.predict(G[y]), target[y])
+        )
+        / 2
+        + 3
+        * (
+            affinity_loss(F[x], batch_affinity(X[x]))
+            + affinity_loss(G[y], batch_affinity(Y[y]))
+        )
+        / 2
+        + 2 * pull_loss(F[both], G[both])
+        + 0.5 * contrastive_loss(normalize(F[both]), normalize(G[both]), 1 / 0.07)
+    )
+    assert found == pytest.approx(expected.item(), rel=1e-6)
+    rows.views["view0"][:10] = 1e3
+    assert evaluate(network, rows, {"present": present}, **params)[0] == found
+
+
+def test_a_batch_in_which_no_view_has_two_rows_teaches_nothing():
+    network, rows = make_network(), make_rows(2)
+    present = torch.eye(2, dtype=torch.bool)
+    weights = {"affinity": 3.0, "pull": 2.0, "contrastive": 0.5}
+    loss, *_ = evaluate(network, rows, {"present": present}, weights=weights)
+    assert loss == 0
+
+
+def test_features_are_those_of_the_encoders():
+    network, rows = make_network(), make_rows()
+    _, features, Z = evaluate(network, rows)
+    for F, X, encoder in zip(features, Z, network.encoders, strict=True):
+        torch.testing.assert_close(F, encode(X, encoder).detach())
