@@ -21,7 +21,11 @@ from sklearn.metrics.pairwise import cosine_similarity
 from sklearn.model_selection import ParameterGrid
 from sklearn.preprocessing import StandardScaler
 
-from sklearn_featalign import KernelGCCAAligner, RBFAutoScaleAligner
+from sklearn_featalign import (
+    HalfSharedMLPAligner,
+    KernelGCCAAligner,
+    RBFAutoScaleAligner,
+)
 from sklearn_featalign.metrics import mean_reciprocal_rank
 
 SHARES = (0.3, 0.5, 0.7, 0.9, 1.0)
@@ -33,14 +37,29 @@ N_COMPONENTS = (32, 64, 128, 256, 512)
 POWERS = (0, 1, 2, 4, 8, 16, 32, 64)
 CONSTANTS_KERNEL = (0.3, 0.5, 0.7, 0.9)
 MAX_KERNEL_COMPONENTS = 1000
+MAX_LANDMARKS = 3000
+HALF_SHARED = {
+    "n_components": 128,
+    "hidden_layer_sizes": (256, 256),
+    "scaling": "view",
+    "init": "rcca",
+    "finish": "rcca",
+    "affinity_weight": 100,
+    "contrastive_weight": 1,
+    "input_noise": 0.5,
+    "lr": 6e-4,
+}
 
 
 def ours(A, B, aligner, grid):
-    """Aligners of the two views, all paired rows being landmarks."""
+    """Aligners of the two views, all paired rows being landmarks, up to 3000."""
     X = np.hstack([A, B])
     for params in ParameterGrid(grid):
         fitted = clone(aligner).set_params(
-            views=[A.shape[1], B.shape[1]], n_landmarks=None, **params
+            views=[A.shape[1], B.shape[1]],
+            n_landmarks=min(len(A), MAX_LANDMARKS),
+            random_state=0,
+            **params,
         )
         try:
             fitted.fit(X)
@@ -51,6 +70,16 @@ def ours(A, B, aligner, grid):
             continue
         maps = (partial(fitted.transform_view, view=view) for view in (0, 1))
         yield params, *maps
+
+
+def half_shared(A, B, **params):
+    """Half-shared encoders as recommended: from the closed form, and back to it."""
+    params = {"max_epochs": 60 if len(A) <= 10000 else 30} | HALF_SHARED | params
+    fitted = HalfSharedMLPAligner(
+        views=[A.shape[1], B.shape[1]], random_state=0, **params
+    ).fit(np.hstack([A, B]))
+    maps = (partial(fitted.transform_view, view=view) for view in (0, 1))
+    yield {"ridge": fitted.ridge_}, *maps
 
 
 def relative(A, B, centred):
@@ -216,6 +245,8 @@ def chain(first, second):
 
 
 METHODS = {
+    "HalfSharedMLPAligner": half_shared,
+    "HalfSharedMLPAligner, linear": partial(half_shared, hidden_layer_sizes=()),
     "KernelGCCAAligner": partial(ours, aligner=KernelGCCAAligner(), grid={}),
     "KernelGCCAAligner searched": partial(
         ours, aligner=KernelGCCAAligner(), grid={"linear": SHARES, "power": FILTERS}

@@ -49,7 +49,7 @@ def linear(scale, shift_first):
     return transform
 
 
-def random_mlp(seed, n_hidden, standardize):
+def random_mlp(seed, n_hidden, standardize, dtype=np.float32):
     """Return an untrained GELU network 2-8-...-8-2 with torch's initial weights."""
     widths = [2] + [8] * n_hidden + [2]
     with torch.random.fork_rng():
@@ -58,12 +58,13 @@ def random_mlp(seed, n_hidden, standardize):
         for n_in, n_out in zip(widths[:-1], widths[1:], strict=True):
             layers += [torch.nn.Linear(n_in, n_out), torch.nn.GELU()]
         network = torch.nn.Sequential(*layers[:-1])
-    dots = make_dots()[0]
+    network.to(torch.from_numpy(np.empty(0, dtype)).dtype)
+    dots = make_dots()[0].astype(dtype)
     mean, std = (dots.mean(0), dots.std(0, ddof=1)) if standardize else (0, 1)
 
     def transform(Z):
         with torch.inference_mode():
-            return network(torch.from_numpy((Z - mean) / std)).numpy()
+            return network(torch.from_numpy((Z.astype(dtype) - mean) / std)).numpy()
 
     return transform
 

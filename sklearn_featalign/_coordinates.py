@@ -170,8 +170,17 @@ def fit_whitening(map_rows, n_samples, frame, widths, errors):
     return vectors[:, kept] / values[kept].sqrt() / widths[:, None]
 
 
-def fit_zscore(map_rows, n_samples):
-    """Fit the z-scores of the columns of rows.
+def fit_zscore(map_rows, n_samples, scaling="columns"):
+    """Fit the z-scores of rows.
+
+    Parameters
+    ----------
+    map_rows : callable
+        See the module's docstring.
+    n_samples : int
+    scaling : {"columns", "view"}
+        Whether each column is divided by its own standard deviation, or all by the root
+        of their mean variance.
 
     Returns
     -------
@@ -197,6 +206,10 @@ def fit_zscore(map_rows, n_samples):
     frame["mean"] = mean(lambda Z: Z) / n_samples
     squares = mean(lambda Z: (Z - frame["mean"]).square())
     frame["std"] = (squares / (n_samples - 1)).sqrt()
+    if scaling == "view":
+        # In units of the widest column; a constant one is infinitely narrow.
+        widths = half_range / half_range.max()
+        frame["std"] = (frame["std"] * widths).square().mean().sqrt() / widths
     return frame
 
 
@@ -209,7 +222,7 @@ def within_range(X, frame):
 
 
 def zscore(X, frame):
-    """Return rows with the mean of each column taken off, over its deviation.
+    """Return rows with the mean of each column taken off, over a deviation.
 
     Parameters
     ----------

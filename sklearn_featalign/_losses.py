@@ -43,20 +43,6 @@ def affinity_loss(F, target):
     return (batch_affinity(F) - target).square().mean()
 
 
-def pull_loss(F, G):
-    r"""Return the mean squared distance of pairs, over the mean total variance.
-
-    .. math:: \frac{2}{n} \sum_i \|f_i - g_i\|^2 \Big/
-              \sum_k \bigl(\mathrm{var}(F_k) + \mathrm{var}(G_k)\bigr)
-
-    The variances count as constants, so that blowing features up earns nothing.
-    """
-    with torch.no_grad():
-        total_variance = (F.var(0).sum() + G.var(0).sum()) / 2
-        total_variance = total_variance.clamp(min=torch.finfo(F.dtype).tiny)
-    return (F - G).square().sum(1).mean() / total_variance
-
-
 def contrastive_loss(F, G, scale):
     r"""Return the cross-entropy of finding pairs in the batch, from either side.
 

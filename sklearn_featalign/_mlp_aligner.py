@@ -26,7 +26,12 @@ from sklearn_featalign._modules import (
 )
 from sklearn_featalign._similarity import unit_rows
 from sklearn_featalign._targets import ONE_BY_ONE, TARGETS, make_target
-from sklearn_featalign._torch import to_numpy, to_torch, torch_generator
+from sklearn_featalign._torch import (
+    seen_columns,
+    to_numpy,
+    to_torch,
+    torch_generator,
+)
 from sklearn_featalign._training import (
     Bridge,
     PairedRows,
@@ -61,6 +66,7 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
     _parameter_constraints = {
         "n_components": [Interval(Integral, 1, None, closed="left")],
         "hidden_layer_sizes": ["array-like"],
+        "scaling": [StrOptions({"columns", "view"})],
         "target": [StrOptions(set(TARGETS))],
         "n_classes": [Interval(Integral, 2, None, closed="left")],
         "loss": [StrOptions({"cross_entropy", "mse"})],
@@ -87,6 +93,7 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
         n_components=32,
         *,
         hidden_layer_sizes=(32, 32),
+        scaling="columns",
         target="index",
         n_classes=10,
         loss="cross_entropy",
@@ -109,6 +116,7 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
     ):
         self.n_components = n_components
         self.hidden_layer_sizes = hidden_layer_sizes
+        self.scaling = scaling
         self.target = target
         self.n_classes = n_classes
         self.loss = loss
@@ -133,6 +141,8 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
     # those of unit length are in the same order by cosine.
     metric = "euclidean"
 
+    # Tensors made in inference mode could not be trained on.
+    @torch.inference_mode(False)
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y=None):
         """Train the encoders of all views.
@@ -163,7 +173,11 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
 
         def fitted_attributes():
             states = self._make_states(network, rows, frames)
-            return {"_states": states, "view_columns_": training.columns}
+            return {
+                "_states": states,
+                "view_columns_": training.columns,
+                **seen_columns(X),
+            }
 
         retrieval = HeldOutRetrieval(held_out) if self.early_stopping else None
         hooks = {"estimator": self, "X": X, "y": y}
@@ -192,12 +206,12 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
             self.ridge_ = start.ridge
         if retrieval is not None:
             self.validation_scores_ = np.array(retrieval.scores)
-        self._head = to_numpy(dict(network.head)) if self.warm_start else None
+        self._head = to_numpy(detached(network.head)) if self.warm_start else None
         return self
 
     def _check_setting(self, training):
         """Refuse what needs pairs where there is one view, and odd widths."""
-        if not all(is_width(width) for width in self.hidden_layer_sizes):
+        if not all(is_width(n) and n >= 1 for n in self.hidden_layer_sizes):
             raise ValueError(
                 "hidden_layer_sizes must be integers of at least 1, got "
                 f"{self.hidden_layer_sizes}."
@@ -241,7 +255,7 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
         frames = {}
         for name, rows in training.views.items():
             with self._naming(name):
-                frames[name] = fit_zscore(rows.map, len(rows))
+                frames[name] = fit_zscore(rows.map, len(rows), self.scaling)
         return frames
 
     def _hold_out(self, rows, random_state):
@@ -335,10 +349,7 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
 
     def _make_states(self, network, rows, frames):
         """Return what is kept of each view."""
-        encoders = [
-            {name: weight.detach() for name, weight in encoder.items()}
-            for encoder in network.encoders
-        ]
+        encoders = [detached(encoder) for encoder in network.encoders]
         states = {
             name: {"frame": to_numpy(frame), "encoder": to_numpy(encoder)}
             for (name, frame), encoder in zip(frames.items(), encoders, strict=True)
@@ -478,6 +489,11 @@ def fit_start(views, paired, ridges, n_components, generator):
         for A, b in maps
     ]
     return Start(maps, kept, ridge)
+
+
+def detached(weights):
+    """Return weights cut off from their gradients."""
+    return {name: weight.detach() for name, weight in weights.items()}
 
 
 def class_centers(features, present, classes):

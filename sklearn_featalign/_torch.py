@@ -5,6 +5,7 @@ This module imports nothing from the package.
 
 import numpy as np
 import torch
+from sklearn.base import BaseEstimator
 from sklearn.utils import assert_all_finite, check_array
 from sklearn.utils.validation import validate_data
 
@@ -109,6 +110,13 @@ def remember_features(estimator, X):
     That comes last in a fit, so that one which fails leaves an older one usable.
     """
     validate_data(estimator, _stand_in(X), reset=True, skip_check_array=True)
+
+
+def seen_columns(X):
+    """Return what `remember_features` would write on an estimator."""
+    scratch = BaseEstimator()
+    remember_features(scratch, X)
+    return vars(scratch)
 
 
 def is_single(X):

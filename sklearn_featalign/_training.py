@@ -1,6 +1,7 @@
 """Training by skorch: batches, the net, and its bridge to scikit-learn's callbacks."""
 
 import math
+from contextlib import suppress
 from itertools import combinations
 
 import torch
@@ -12,7 +13,6 @@ from sklearn_featalign._losses import (
     affinity_loss,
     batch_affinity,
     contrastive_loss,
-    pull_loss,
 )
 
 # Of AdamW, and the share of the steps over which its rate rises.
@@ -176,12 +176,9 @@ def train(network, dataset, loss, *, max_epochs, lr, batch_size, generator, brid
     )
     net.initialize()
     net.notify("on_train_begin", X=dataset, y=None)
-    with torch.inference_mode(False), torch.enable_grad():
-        try:
-            # Unlike fit, which swallows a KeyboardInterrupt.
-            net.fit_loop(dataset)
-        except StopTraining:
-            pass
+    with torch.enable_grad(), suppress(StopTraining):
+        # Unlike fit, which swallows a KeyboardInterrupt.
+        net.fit_loop(dataset)
     return net.history
 
 
@@ -244,7 +241,8 @@ def half_shared_loss(network, features, goals, inputs, *, weights, loss, one_by_
             continue
         F, G = at(features[u], rows), at(features[v], rows)
         if weights["pull"]:
-            terms["pull"].append(pull_loss(F, G))
+            # Over their variance it would let features shrink to nothing at no cost.
+            terms["pull"].append(mse_loss(F, G))
         if weights["contrastive"]:
             F, G = normalize(F), normalize(G)
             terms["contrastive"].append(contrastive_loss(F, G, network.scale))

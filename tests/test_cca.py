@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from scipy.linalg import block_diag, eigh
+from _samples import generalised
 
 from sklearn_featalign._cca import (
     apply_map,
@@ -32,19 +32,8 @@ def make_views(n_samples=300, widths=(9, 7), n_hidden=4, noise=0.5, seed=0):
     ]
 
 
-def generalised(views, ridge):
-    """Return eigenvalues and eigenvectors of ``(C - D) a = s (D + ridge) a``.
-
-    D has the covariances within views and C those of all, the ridge in multiples of a
-    view's mean eigenvalue.
-    """
-    C = np.cov(np.hstack([X.numpy() for X in views]).T)
-    D = block_diag(*(C[b, b] for b in side_by_side(views)))
-    penalties = [
-        np.full(X.shape[1], np.cov(X.T.numpy()).diagonal().mean()) for X in views
-    ]
-    values, vectors = eigh(C - D, D + ridge * np.diag(np.concatenate(penalties)))
-    return values[::-1], vectors[:, ::-1]
+def arrays(views):
+    return [X.numpy() for X in views]
 
 
 def test_moments_are_those_of_numpy():
@@ -69,7 +58,7 @@ def test_maps_solve_the_generalised_eigenproblem(widths, ridge):
     k = min(widths)
     _, covariance = mean_and_covariance(lambda f: [f(torch.cat(views, 1))], 300)
     maps, correlations = canonical_maps(covariance, side_by_side(views), ridge, k)
-    values, vectors = generalised(views, ridge)
+    values, vectors = generalised(arrays(views), ridge)
     expected = values[:k] / (len(widths) - 1)
     np.testing.assert_allclose(correlations, np.maximum(expected, 0), atol=1e-9)
     stacked = torch.cat(maps).numpy()
@@ -83,14 +72,16 @@ def test_two_views_are_narrowed_without_loss():
     views = make_views(widths=(30, 25), n_hidden=10)
     _, covariance = mean_and_covariance(lambda f: [f(torch.cat(views, 1))], 300)
     _, correlations = canonical_maps(covariance, side_by_side(views), 0.1, 3)
-    np.testing.assert_allclose(correlations, generalised(views, 0.1)[0][:3], atol=1e-9)
+    np.testing.assert_allclose(
+        correlations, generalised(arrays(views), 0.1)[0][:3], atol=1e-9
+    )
 
 
 def test_more_views_are_narrowed_with_little_loss():
     views = make_views(widths=(30, 25, 20), n_hidden=10, noise=2.0)
     _, covariance = mean_and_covariance(lambda f: [f(torch.cat(views, 1))], 300)
     _, correlations = canonical_maps(covariance, side_by_side(views), 0.1, 5)
-    expected = generalised(views, 0.1)[0][:5] / 2
+    expected = generalised(arrays(views), 0.1)[0][:5] / 2
     assert (correlations.numpy() <= expected + 1e-9).all()
     np.testing.assert_allclose(correlations, expected, rtol=0.02)
 
@@ -124,7 +115,7 @@ def test_the_ridge_finds_most_of_the_pairs_that_are_left_out(seed):
     held, rest = order[:18], order[18:]
 
     def score(ridge):
-        values, vectors = generalised([X[rest] for X in views], ridge)
+        values, vectors = generalised(arrays(X[rest] for X in views), ridge)
         parts = np.split(vectors[:, :k] * values[:k], [40])
         F, G = (
             (X[held] - X[rest].mean(0)).numpy() @ part

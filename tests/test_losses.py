@@ -11,7 +11,6 @@ from sklearn_featalign._losses import (
     affinity_loss,
     batch_affinity,
     contrastive_loss,
-    pull_loss,
 )
 
 
@@ -42,24 +41,6 @@ def test_affinity_loss():
     kept = batch_affinity(torch.tensor(X))
     assert float(affinity_loss(torch.tensor(F), kept)) == pytest.approx(expected)
     assert float(affinity_loss(torch.tensor(X), kept)) == 0
-
-
-def test_pull_loss():
-    F, G = features(0), features(1)
-    variance = (F.var(0, ddof=1).sum() + G.var(0, ddof=1).sum()) / 2
-    expected = np.mean(((F - G) ** 2).sum(1)) / variance
-    assert float(pull_loss(*map(torch.tensor, (F, G)))) == pytest.approx(expected)
-    # No unit of measure has a say in it.
-    scaled = float(pull_loss(*map(torch.tensor, (5 * F, 5 * G))))
-    assert scaled == pytest.approx(expected)
-
-
-def test_pull_loss_earns_nothing_by_its_variances():
-    F, G = (torch.tensor(features(seed), requires_grad=True) for seed in (0, 1))
-    pull_loss(F, G).backward()
-    variance = (F.var(0).sum() + G.var(0).sum()) / 2
-    expected = 2 * (F - G) / len(F) / variance
-    np.testing.assert_allclose(F.grad, expected.detach(), atol=1e-13)
 
 
 def test_contrastive_loss():

@@ -1,0 +1,436 @@
+"""Half-shared networks, as users meet them."""
+
+import pickle
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from _samples import blobs, generalised
+from sklearn.base import clone
+from sklearn.callback import ScoringMonitor
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import pairwise_distances
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import normalize
+
+from sklearn_featalign import HalfSharedMLPAligner, split_views, stack_views
+from sklearn_featalign.metrics import mean_reciprocal_rank, retrieval_accuracy
+
+# An epoch that changes nothing.
+STILL = {"max_epochs": 1, "lr": 1e-30}
+RCCA = {"n_components": 6, "init": "rcca", "hidden_layer_sizes": (16,)}
+
+
+def make_views(n_samples=300, widths=(20, 15), noise=0.3, seed=0, gain=1.5):
+    """Return views of the same hidden rows, each through a layer of its own."""
+    rng = np.random.default_rng(seed)
+    weights = np.random.default_rng(99)
+    Z = gain * rng.normal(size=(n_samples, 8)) / 8**0.5
+    return [
+        np.tanh(Z @ weights.normal(size=(8, width)))
+        + noise * rng.normal(size=(n_samples, width))
+        for width in widths
+    ]
+
+
+def zscored_columns(X, X_new):
+    return np.clip((X_new - X.mean(0)) / X.std(0, ddof=1), -10, 10)
+
+
+def zscored_view(X, X_new):
+    return np.clip((X_new - X.mean(0)) / X.var(0, ddof=1).mean() ** 0.5, -10, 10)
+
+
+def make(**params):
+    return HalfSharedMLPAligner(**({"views": [20, 15], "random_state": 0} | params))
+
+
+def test_the_document_is_the_default():
+    aligner = HalfSharedMLPAligner()
+    assert aligner.hidden_layer_sizes == (32, 32) and aligner.target == "index"
+    assert aligner.loss == "cross_entropy" and aligner.affinity_weight == 1
+    for name in ("init", "finish"):
+        assert getattr(aligner, name) is None
+    for name in ("pull_weight", "contrastive_weight", "input_noise"):
+        assert getattr(aligner, name) == 0
+
+
+def test_features_are_those_of_a_three_layer_network_on_zscored_rows():
+    X, X_new = blobs(0) * [1, 100, 1e-3, 5] + 7, blobs(1) * [1, 100, 1e-3, 5] + 7
+    aligner = HalfSharedMLPAligner(max_epochs=5, random_state=0).fit(X)
+    weights = aligner._states["view0"]["encoder"]
+    layers = [torch.nn.Linear(4, 32), torch.nn.Linear(32, 32), torch.nn.Linear(32, 32)]
+    for i, layer in enumerate(layers):
+        state = {"weight": weights[f"weight{i}"], "bias": weights[f"bias{i}"]}
+        layer.load_state_dict({k: torch.tensor(v) for k, v in state.items()})
+    GELU = torch.nn.GELU()
+    network = torch.nn.Sequential(layers[0], GELU, layers[1], GELU, layers[2]).double()
+    expected = network(torch.tensor(zscored_columns(X, X_new))).detach()
+    np.testing.assert_allclose(aligner.transform(X_new), expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("exponent", [-1000, -100, 100, 1000])
+def test_units_of_columns_do_not_matter(exponent):
+    X, X_new = blobs(0), blobs(1)
+    scale = 2.0 ** np.array([exponent, 0, 3, -exponent / 2])
+    aligner = HalfSharedMLPAligner(max_epochs=5, random_state=0)
+    expected = aligner.fit(X).transform(X_new)
+    out = aligner.fit(X * scale).transform(X_new * scale)
+    np.testing.assert_array_equal(out, expected)
+
+
+def test_constant_columns_count_for_nothing():
+    X, X_new = blobs(0), blobs(1)
+    aligner = HalfSharedMLPAligner(max_epochs=2, random_state=0)
+    aligner.fit(np.column_stack([X, np.full(120, 7.0)]))
+    out = [aligner.transform(np.column_stack([X_new, np.full(120, v)])) for v in (7, 9)]
+    np.testing.assert_array_equal(*out)
+    assert np.isfinite(out[0]).all()
+
+
+@pytest.mark.parametrize("widths", [(20, 15), (20, 15, 10)])
+@pytest.mark.parametrize("ridge", [0.1, 1.0])
+@pytest.mark.parametrize("scaling", ["columns", "view"])
+def test_training_starts_at_the_closed_form(widths, ridge, scaling):
+    train, new = make_views(widths=widths), make_views(100, widths, seed=1)
+    units = np.random.default_rng(0).uniform(0.1, 10, size=widths[0])
+    train[0], new[0] = train[0] * units, new[0] * units
+    aligner = make(views=list(widths), ridge=ridge, scaling=scaling, **RCCA, **STILL)
+    aligner.fit(np.hstack(train))
+    zscored = {"columns": zscored_columns, "view": zscored_view}[scaling]
+    Z = [zscored(X, X) for X in train]
+    values, vectors = generalised(Z, ridge)
+    parts = np.split(vectors[:, :6] * values[:6], np.cumsum(widths)[:-1])
+    for v, (X, X_new, A) in enumerate(zip(train, new, parts, strict=True)):
+        # Up to the signs of components, which no cosine sees.
+        expected = normalize(zscored(X, X_new) @ A)
+        F = aligner.transform_view(X_new, v)
+        atol = 1e-5 if len(widths) == 2 else 0.02
+        np.testing.assert_allclose(F @ F.T, expected @ expected.T, atol=atol)
+    assert aligner.ridge_ == ridge
+
+
+def test_the_finish_is_the_closed_form_of_the_trained_features():
+    train, new = make_views(), make_views(100, seed=1)
+    params = {"max_epochs": 20, "lr": 1e-3, "input_noise": 0.2} | RCCA
+    plain = make(**params).fit(np.hstack(train))
+    finished = make(finish="rcca", **params).fit(np.hstack(train))
+    features = [normalize(plain.transform_view(X, v)) for v, X in enumerate(train)]
+    values, vectors = generalised(features, 0.3)
+    parts = np.split(vectors[:, :6] * (values[:6].clip(0) ** 2), 2)
+    for v, X_new in enumerate(new):
+        F = normalize(plain.transform_view(X_new, v)) - features[v].mean(0)
+        expected = normalize(F @ parts[v])
+        out = finished.transform_view(X_new, v)
+        np.testing.assert_allclose(out @ out.T, expected @ expected.T, atol=1e-4)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_training_finds_more_pairs_than_the_closed_form(seed):
+    """Views through a layer of their own, which no linear map undoes."""
+    train, new = (
+        make_views(500, (40, 30), 0.1, s, gain=3.0) for s in (seed, 50 + seed)
+    )
+    recommended = {
+        "affinity_weight": 100,
+        "contrastive_weight": 1,
+        "input_noise": 0.5,
+        "max_epochs": 60,
+        "lr": 1e-3,
+        "finish": "rcca",
+    }
+    found = []
+    for params in (STILL, recommended):
+        aligner = make(
+            n_components=16,
+            init="rcca",
+            hidden_layer_sizes=(64, 64),
+            scaling="view",
+            views=[40, 30],
+            **params,
+        ).fit(np.hstack(train))
+        F, G = (aligner.transform_view(X, v) for v, X in enumerate(new))
+        found.append(mean_reciprocal_rank(F, G) + mean_reciprocal_rank(G, F))
+    assert found[1] > found[0]
+
+
+def test_the_affinity_term_keeps_affinities():
+    train = make_views()
+
+    def kept(weight):
+        aligner = make(affinity_weight=weight, max_epochs=100).fit(np.hstack(train))
+        gaps = []
+        for v, X in enumerate(train):
+            A, B = (
+                np.exp(-(pairwise_distances(F) ** 2) / (2 * F.var(0, ddof=1).sum()))
+                for F in (zscored_columns(X, X), aligner.transform_view(X, v))
+            )
+            gaps.append(np.square(A - B).mean())
+        return np.mean(gaps)
+
+    assert kept(100) < kept(1) < kept(0)
+
+
+def test_pulling_brings_pairs_together():
+    train = make_views()
+
+    def gap(weight):
+        aligner = make(pull_weight=weight, max_epochs=100).fit(np.hstack(train))
+        F, G = (aligner.transform_view(X, v) for v, X in enumerate(train))
+        return np.square(F - G).sum(1).mean() / (F.var(0) + G.var(0)).sum()
+
+    assert gap(10) < gap(1) < gap(0) / 2
+
+
+def test_the_score_is_held_out_retrieval_by_distance():
+    train, new = make_views(), make_views(100, seed=1)
+    aligner = make(max_epochs=30).fit(np.hstack(train))
+    F, G = (aligner.transform_view(X, v) for v, X in enumerate(new))
+    expected = [
+        retrieval_accuracy(A, B, metric="euclidean") for A, B in ((F, G), (G, F))
+    ]
+    assert aligner.score(np.hstack(new)) == pytest.approx(np.mean(expected))
+
+
+TARGETS = [
+    {"target": "permutation"},
+    {"target": "random", "n_classes": 30},
+    {"target": "y"},
+    {"target": "cluster", "n_classes": 5},
+    {"target": "index", "loss": "mse"},
+    {"target": "y", "loss": "mse"},
+    {"target": "joint_pca", "loss": "mse"},
+]
+
+
+@pytest.mark.parametrize("start", [{}, RCCA], ids=["document", "closed form"])
+@pytest.mark.parametrize("target", TARGETS, ids=str)
+def test_every_target_trains(target, start):
+    X = np.hstack(make_views())
+    y = np.random.default_rng(0).integers(4, size=300)
+    aligner = make(max_epochs=15, lr=3e-3, **target, **start).fit(X, y)
+    assert aligner.loss_curve_.shape == (15,) and aligner.n_iter_ == 15
+    assert aligner.loss_curve_[-1] < aligner.loss_curve_[0]
+    other = make(max_epochs=15, lr=3e-3, **target, **start).fit(X, y[::-1])
+    same = np.array_equal(other.transform(X), aligner.transform(X))
+    assert same == (target["target"] != "y")
+
+
+@pytest.mark.parametrize("init", [None, "rcca"])
+def test_absent_views(init):
+    widths = [20, 15, 10]
+    train, new = make_views(300, widths), make_views(50, widths, seed=1)
+    X = stack_views(train, widths)
+    X[:40, :20] = X[100:150, 20:35] = X[200:230, 35:] = X[240:260, 20:] = np.nan
+    X[270:275] = np.nan
+    aligner = make(
+        views=widths, n_components=6, init=init, finish="rcca", max_epochs=50, lr=3e-3
+    ).fit(X)
+    # Rows without any view change nothing.
+    out = aligner.transform(X)
+    assert np.isnan(out[270:275]).all()
+    again = clone(aligner).fit(np.delete(X, slice(270, 275), axis=0)).transform(X)
+    np.testing.assert_array_equal(again, out)
+    for v, (block, own) in enumerate(zip(split_views(X, aligner), new, strict=True)):
+        absent = np.isnan(block).all(1)
+        F = out[:, 6 * v : 6 * v + 6]
+        assert np.isnan(F[absent]).all() and np.isfinite(F[~absent]).all()
+        assert np.isfinite(aligner.transform_view(own, v)).all()
+    assert aligner.score(np.hstack(new)) > 5 / 50
+    aligner.set_params(output="mean")
+    assert aligner.transform(X).shape == (300, 6)
+    assert aligner.get_feature_names_out()[0] == "halfsharedmlpaligner0"
+    aligner.set_params(output="concat")
+    assert aligner.get_feature_names_out()[7] == "view1__mlp1"
+
+
+def test_rows_with_one_view_take_part():
+    train = make_views()
+    X, extra = np.hstack(train), make_views(100, seed=1)[0]
+    more = np.vstack([X, stack_views([extra, None], [20, 15])])
+    params = {"affinity_weight": 0.0, "max_epochs": 5}
+    first, second = (make(**params).fit(rows) for rows in (X, more))
+    assert not np.array_equal(first.transform(X), second.transform(X))
+
+
+def test_early_stopping_watches_held_out_retrieval():
+    X = np.hstack(make_views())
+    aligner = make(early_stopping=True, max_epochs=300, lr=3e-2, **RCCA).fit(X)
+    scores = aligner.validation_scores_
+    assert aligner.n_iter_ == len(scores) == len(aligner.loss_curve_) < 300
+    # Ten epochs without a better one, and the best weights are taken.
+    assert len(scores) - 1 - np.argmax(scores) == 10
+    held = np.random.RandomState(0).permutation(300)[:30]
+    F, G = (
+        aligner.transform_view(block[held], v)
+        for v, block in enumerate(split_views(X, aligner))
+    )
+    expected = (mean_reciprocal_rank(F, G) + mean_reciprocal_rank(G, F)) / 2
+    assert scores.max() == pytest.approx(expected, abs=1e-3)
+
+
+def test_warm_start_goes_on():
+    X = np.hstack(make_views())
+    aligner = make(warm_start=True, max_epochs=10).fit(X)
+    before, losses = aligner.transform(X), aligner.loss_curve_
+    aligner.set_params(**STILL).fit(X)
+    np.testing.assert_allclose(aligner.transform(X), before, atol=1e-12)
+    assert aligner.n_iter_ == 11
+    np.testing.assert_array_equal(aligner.loss_curve_[:10], losses)
+    # The head goes on as well.
+    assert aligner.loss_curve_[10] < losses[-2]
+    # Other rows, of which other columns are absent, have a new head.
+    aligner.fit(X[:100])
+    for params in ({"n_components": 5}, {"hidden_layer_sizes": (8,)}, {"init": "rcca"}):
+        with pytest.raises(ValueError, match="goes on from the previous fit"):
+            clone(aligner).set_params(max_epochs=1).fit(X).set_params(**params).fit(X)
+    cold = make(max_epochs=10).fit(X)
+    np.testing.assert_array_equal(cold.fit(X).transform(X), before)
+
+
+class Recorder:
+    """A callback that counts, and may stop."""
+
+    def __init__(self, stop_after=None):
+        self.stop_after, self.tasks, self.shapes = stop_after, [], []
+
+    def setup(self, estimator, context):
+        self.tasks.append("setup")
+
+    def teardown(self, estimator, context):
+        self.tasks.append("teardown")
+
+    def on_fit_task_begin(self, estimator, context):
+        self.tasks.append(f"begin {context.task_name}")
+
+    def on_fit_task_end(self, estimator, context, *, X, fitted_estimator):
+        self.tasks.append(f"end {context.task_name}")
+        self.shapes.append(fitted_estimator.transform(X).shape)
+        return self.tasks.count("end epoch") == self.stop_after
+
+
+@pytest.mark.parametrize("stop_after", [None, 2])
+def test_callbacks_are_told_of_each_epoch_and_may_stop(stop_after):
+    X = np.hstack(make_views())
+    recorder = Recorder(stop_after)
+    aligner = make(max_epochs=4, finish="rcca").set_callbacks(recorder).fit(X)
+    n_epochs = stop_after or 4
+    assert aligner.n_iter_ == n_epochs
+    assert recorder.tasks == [
+        "setup",
+        "begin fit",
+        *n_epochs * ["begin epoch", "end epoch"],
+        "end fit",
+        "teardown",
+    ]
+    assert recorder.shapes == (n_epochs + 1) * [(300, 64)]
+
+
+def test_a_callback_is_torn_down_when_training_fails():
+    recorder = Recorder()
+    aligner = make(lr=1e30, max_epochs=5).set_callbacks(recorder)
+    with pytest.raises(ValueError, match=r"The loss is nan in epoch \d: try a smaller"):
+        aligner.fit(np.hstack(make_views()))
+    assert recorder.tasks[-1] == "teardown"
+
+
+def test_scores_can_be_monitored():
+    X = np.hstack(make_views())
+    monitor = ScoringMonitor(scoring=lambda aligner, X, y: aligner.score(X))
+    make(max_epochs=3).set_callbacks(monitor).fit(X)
+    log = monitor.get_logs()
+    assert log is not None
+
+
+def test_forty_fits_on_four_threads_are_one():
+    X = np.hstack(make_views(60))
+    aligner = make(max_epochs=3, batch_size=20, input_noise=0.1, **RCCA)
+    expected = clone(aligner).fit(X).transform(X)
+    before = torch.get_rng_state(), np.random.get_state()[1].copy()
+    with ThreadPoolExecutor(4) as pool:
+        jobs = [
+            pool.submit(lambda: clone(aligner).fit(X).transform(X)) for _ in range(40)
+        ]
+    for job in jobs:
+        np.testing.assert_array_equal(job.result(), expected)
+    assert torch.equal(torch.get_rng_state(), before[0])
+    np.testing.assert_array_equal(np.random.get_state()[1], before[1])
+
+
+def test_training_does_not_need_the_users_gradients():
+    X = blobs()
+    expected = HalfSharedMLPAligner(max_epochs=2, random_state=0).fit_transform(X)
+    for mode in (torch.no_grad, torch.inference_mode):
+        with mode():
+            aligner = HalfSharedMLPAligner(max_epochs=2, random_state=0)
+            np.testing.assert_array_equal(aligner.fit_transform(X), expected)
+
+
+def test_search_and_pipeline():
+    X = np.hstack(make_views())
+    y = (X[:, 0] > 0).astype(int)
+    grid = {"pull_weight": [0, 10], "init": [None, "rcca"]}
+    search = GridSearchCV(make(max_epochs=20), grid, cv=3, error_score="raise").fit(X)
+    scores = search.cv_results_["mean_test_score"]
+    assert search.best_score_ == scores.max() > scores.min()
+    assert search.best_params_["init"] == "rcca"
+    pipeline = make_pipeline(make(target="y", max_epochs=20), LogisticRegression())
+    assert pipeline.fit(X, y).score(X, y) > 0.9
+
+
+def test_a_frame_of_named_views():
+    X, Y = make_views()
+    frame = pd.DataFrame(np.hstack([X, Y]), columns=[f"c{i}" for i in range(35)])
+    views = {
+        "clip": [f"c{i}" for i in range(20)],
+        "dino": [f"c{i}" for i in range(20, 35)],
+    }
+    aligner = make(views=views, n_components=2, max_epochs=2).fit(frame)
+    out = aligner.set_output(transform="pandas").transform(frame)
+    assert list(out.columns) == ["clip__mlp0", "clip__mlp1", "dino__mlp0", "dino__mlp1"]
+    plain = make(n_components=2, max_epochs=2).fit(frame.to_numpy())
+    np.testing.assert_array_equal(out, plain.transform(frame.to_numpy()))
+
+
+def test_a_pickle_holds_no_head_unless_training_may_go_on():
+    X = np.hstack(make_views())
+    cold, warm = (make(max_epochs=1, warm_start=w).fit(X) for w in (False, True))
+    assert len(pickle.dumps(warm)) - len(pickle.dumps(cold)) > 300 * 32 * 4
+
+
+def test_errors():
+    X = np.hstack(make_views(40))
+    alone = HalfSharedMLPAligner(max_epochs=1)
+    for params in (
+        {"init": "rcca"},
+        {"finish": "rcca"},
+        {"pull_weight": 1.0},
+        {"contrastive_weight": 1.0},
+        {"early_stopping": True},
+    ):
+        name = next(iter(params))
+        with pytest.raises(ValueError, match=f"{name}=.* needs two views or more"):
+            clone(alone).set_params(**params).fit(X)
+    with pytest.raises(ValueError, match="target='y' requires y to be passed"):
+        make(target="y").fit(X)
+    with pytest.raises(ValueError, match="at least 2 classes"):
+        make(target="y").fit(X, np.ones(40, int))
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        make(target="y").fit(X, np.ones(39, int))
+    with pytest.raises(ValueError, match="integers of at least 1, got"):
+        make(hidden_layer_sizes=(8, 0)).fit(X)
+    X[:, 20:] = np.nan
+    with pytest.raises(ValueError, match="0 of 40 rows have every view.*'view1' 0"):
+        make().fit(X)
+    X = np.hstack(make_views(3))
+    with pytest.raises(ValueError, match="holds out 2 of 3 rows"):
+        make(early_stopping=True, max_epochs=1).fit(X)
+
+
+def test_fewer_pairs_than_a_batch():
+    X = np.hstack(make_views(5))
+    aligner = make(batch_size=1000, max_epochs=2, **RCCA).fit(X)
+    assert np.isfinite(aligner.transform(X)).all()
