@@ -79,7 +79,7 @@ def half_shared(A, B, **params):
         views=[A.shape[1], B.shape[1]], random_state=0, **params
     ).fit(np.hstack([A, B]))
     maps = (partial(fitted.transform_view, view=view) for view in (0, 1))
-    yield {"ridge": fitted.ridge_}, *maps
+    yield {"ridge": getattr(fitted, "ridge_", None)}, *maps
 
 
 def relative(A, B, centred):
@@ -246,7 +246,6 @@ def chain(first, second):
 
 METHODS = {
     "HalfSharedMLPAligner": half_shared,
-    "HalfSharedMLPAligner, linear": partial(half_shared, hidden_layer_sizes=()),
     "KernelGCCAAligner": partial(ours, aligner=KernelGCCAAligner(), grid={}),
     "KernelGCCAAligner searched": partial(
         ours, aligner=KernelGCCAAligner(), grid={"linear": SHARES, "power": FILTERS}
@@ -271,7 +270,20 @@ METHODS = {
     "regularised CCA": cca,
     "kernel CCA": kernel_cca,
 }
-METRICS = dict.fromkeys(METHODS, "cosine") | {
+
+# What parts of the recommended half-shared networks bring.
+ABLATIONS = {
+    "HalfSharedMLPAligner, linear": partial(half_shared, hidden_layer_sizes=()),
+    "HalfSharedMLPAligner, index alone": partial(half_shared, contrastive_weight=0),
+    "HalfSharedMLPAligner, no finish": partial(half_shared, finish=None),
+    "HalfSharedMLPAligner, no affinity term": partial(half_shared, affinity_weight=0),
+    "HalfSharedMLPAligner, z-scored columns": partial(half_shared, scaling="columns"),
+    "HalfSharedMLPAligner, random start": partial(half_shared, init=None),
+    "HalfSharedMLPAligner, closed form alone": partial(
+        half_shared, finish=None, max_epochs=1, lr=1e-30
+    ),
+}
+METRICS = dict.fromkeys(METHODS | ABLATIONS, "cosine") | {
     "KernelGCCAAligner": "dot",
     "KernelGCCAAligner searched": "dot",
 }
@@ -283,7 +295,7 @@ def choose(name, paired, validation):
     Parameters
     ----------
     name : str
-        One of `METHODS`.
+        One of `METHODS` or `ABLATIONS`.
     paired, validation : tuple of two ndarrays
         Rows of A and the same rows of B.
 
@@ -294,7 +306,7 @@ def choose(name, paired, validation):
         The setting with the best mean reciprocal rank.
     """
     best = None
-    for candidate in METHODS[name](*paired):
+    for candidate in (METHODS | ABLATIONS)[name](*paired):
         _, map_a, map_b = candidate
         F, G = map_a(validation[0]), map_b(validation[1])
         mrr = mean_reciprocal_rank(F, G, metric=METRICS[name])

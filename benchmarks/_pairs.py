@@ -33,7 +33,7 @@ class Split(NamedTuple):
     labelled: np.ndarray
 
 
-def make_parser(description, n_paired):
+def make_parser(description, n_paired, methods=METHODS):
     """Return a parser of what all commands about pairs take."""
     parser = argparse.ArgumentParser(description=description.split("\n")[0])
     parser.add_argument("--data", choices=DATA, default="fashion-mnist")
@@ -50,7 +50,7 @@ def make_parser(description, n_paired):
     parser.add_argument("--n-samples", type=int, default=12000, help="at most")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--n-paired", type=int, nargs="+", default=n_paired)
-    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
+    parser.add_argument("--methods", nargs="+", choices=methods, default=list(methods))
     parser.add_argument("--json", metavar="FILE")
     return parser
 

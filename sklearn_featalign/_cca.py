@@ -35,7 +35,7 @@ def mean_and_covariance(map_rows, n_samples):
     return mean, (scatter - total.T * mean) / (n_samples - 1)
 
 
-def whitening(covariance, ridge):
+def whitening(spectrum, ridge):
     r"""Return a matrix that whitens a view, with a ridge.
 
     .. math:: B = V (\Lambda + \rho \bar\lambda)^{-1/2}, \qquad
@@ -43,8 +43,8 @@ def whitening(covariance, ridge):
 
     Parameters
     ----------
-    covariance : tensor of shape (n_features, n_features)
-        :math:`C = V \Lambda V^T`.
+    spectrum : tuple of tensors
+        Eigenvalues and eigenvectors of the covariance, :math:`C = V \Lambda V^T`.
     ridge : float
         The factor :math:`\rho` of the mean eigenvalue.
 
@@ -57,7 +57,7 @@ def whitening(covariance, ridge):
     ValueError
         If the penalty vanishes in float64, or if the view has no variance.
     """
-    values, vectors = torch.linalg.eigh(covariance)
+    values, vectors = spectrum
     penalty = ridge * float(values.mean())
     smallest = 100 * len(values) * torch.finfo(values.dtype).eps * float(values[-1])
     if not penalty > smallest:
@@ -69,7 +69,12 @@ def whitening(covariance, ridge):
     return vectors / (values.clamp(min=0) + penalty).sqrt()
 
 
-def canonical_maps(covariance, blocks, ridge, n_components):
+def view_spectra(covariance, blocks):
+    """Return eigenvalues and eigenvectors of the covariance of each view."""
+    return [torch.linalg.eigh(covariance[block, block]) for block in blocks]
+
+
+def canonical_maps(covariance, blocks, spectra, ridge, n_components):
     r"""Return the regularised canonical variates of views that stand side by side.
 
     With B the whitening of each view, the off-diagonal blocks
@@ -87,6 +92,8 @@ def canonical_maps(covariance, blocks, ridge, n_components):
         Of all views side by side.
     blocks : list of slice
         The columns of each view.
+    spectra : list of tuple of tensors
+        As from `view_spectra`, which are the same for every ridge.
     ridge : float
         In multiples of the mean eigenvalue of a view.
     n_components : int
@@ -100,7 +107,7 @@ def canonical_maps(covariance, blocks, ridge, n_components):
     correlations : tensor of shape (n_components,)
         In descending order, not negative.
     """
-    B = [whitening(covariance[block, block], ridge) for block in blocks]
+    B = [whitening(spectrum, ridge) for spectrum in spectra]
     M = {
         (i, j): B[i].T @ covariance[u, v] @ B[j]
         for i, u in enumerate(blocks)
@@ -160,18 +167,25 @@ def fit_cca(views, ridge, n_components):
         intercept. Where there are fewer components, their columns are zero.
     correlations : tensor of shape (n_components,)
     """
-    return affine_maps(*paired_moments(views), side_by_side(views), ridge, n_components)
+    return cca_by_ridge(views, n_components)(ridge)
 
 
-def affine_maps(mean, covariance, blocks, ridge, n_components):
-    """Return what `fit_cca` does, from mean and covariance."""
-    maps, correlations = canonical_maps(covariance, blocks, ridge, n_components)
-    missing = (0, n_components - len(correlations))
-    maps = [pad(A, missing) for A in maps]
-    return (
-        [(A, -mean[block] @ A) for block, A in zip(blocks, maps, strict=True)],
-        pad(correlations, missing),
-    )
+def cca_by_ridge(views, n_components):
+    """Return the function from a ridge to what `fit_cca` does."""
+    mean, covariance = paired_moments(views)
+    blocks = side_by_side(views)
+    spectra = view_spectra(covariance, blocks)
+
+    def fit(ridge):
+        maps, correlations = canonical_maps(
+            covariance, blocks, spectra, ridge, n_components
+        )
+        missing = (0, n_components - len(correlations))
+        maps = [pad(A, missing) for A in maps]
+        affine = [(A, -mean[block] @ A) for block, A in zip(blocks, maps, strict=True)]
+        return affine, pad(correlations, missing)
+
+    return fit
 
 
 def apply_map(Z, affine, weights):
@@ -199,11 +213,11 @@ def choose_ridge(views, ridges, n_components, power, generator):
     n_samples = len(views[0])
     order = torch.randperm(n_samples, generator=generator, device=generator.device)
     held, rest = order.to(views[0].device).tensor_split([max(2, n_samples // 5)])
-    moments = paired_moments([Z[rest] for Z in views])
+    fit = cca_by_ridge([Z[rest] for Z in views], n_components)
     held = [Z[held] for Z in views]
 
     def score(ridge):
-        maps, s = affine_maps(*moments, side_by_side(views), ridge, n_components)
+        maps, s = fit(ridge)
         return pair_mrr(
             [
                 apply_map(Z, affine, s**power)

@@ -15,8 +15,8 @@ def blobs(seed=0, n_samples=120, n_features=4):
 def generalised(views, ridge):
     """Return eigenvalues s and eigenvectors a of ``(C - D) a = s (D + ridge) a``.
 
-    That is regularised CCA: D has the covariances within views and C those of all, the ridge in multiples of a
-    view's mean eigenvalue.
+    That is regularised CCA: D has the covariances within views and C those of all, the
+    ridge is in multiples of a view's mean eigenvalue.
     """
     C = np.cov(np.hstack(views).T)
     owner = np.repeat(np.arange(len(views)), [X.shape[1] for X in views])

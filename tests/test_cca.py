@@ -13,6 +13,7 @@ from sklearn_featalign._cca import (
     mean_and_covariance,
     pair_mrr,
     side_by_side,
+    view_spectra,
     whitening,
 )
 from sklearn_featalign.metrics import mean_reciprocal_rank
@@ -36,6 +37,13 @@ def arrays(views):
     return [X.numpy() for X in views]
 
 
+def maps_of(views, covariance, ridge, k):
+    blocks = side_by_side(views)
+    return canonical_maps(
+        covariance, blocks, view_spectra(covariance, blocks), ridge, k
+    )
+
+
 def test_moments_are_those_of_numpy():
     rows = 5 + np.random.default_rng(0).normal(size=(50, 4))
     batches = torch.from_numpy(rows).split(7)
@@ -46,7 +54,7 @@ def test_moments_are_those_of_numpy():
 
 def test_whitening_whitens_with_the_ridge():
     C = torch.from_numpy(np.cov(np.random.default_rng(0).normal(size=(5, 30))))
-    B = whitening(C, 0.3)
+    B = whitening(torch.linalg.eigh(C), 0.3)
     penalised = C + 0.3 * C.diagonal().mean() * torch.eye(5, dtype=C.dtype)
     np.testing.assert_allclose(B.T @ penalised @ B, np.eye(5), atol=1e-12)
 
@@ -57,7 +65,7 @@ def test_maps_solve_the_generalised_eigenproblem(widths, ridge):
     views = make_views(widths=widths)
     k = min(widths)
     _, covariance = mean_and_covariance(lambda f: [f(torch.cat(views, 1))], 300)
-    maps, correlations = canonical_maps(covariance, side_by_side(views), ridge, k)
+    maps, correlations = maps_of(views, covariance, ridge, k)
     values, vectors = generalised(arrays(views), ridge)
     expected = values[:k] / (len(widths) - 1)
     np.testing.assert_allclose(correlations, np.maximum(expected, 0), atol=1e-9)
@@ -71,7 +79,7 @@ def test_maps_solve_the_generalised_eigenproblem(widths, ridge):
 def test_two_views_are_narrowed_without_loss():
     views = make_views(widths=(30, 25), n_hidden=10)
     _, covariance = mean_and_covariance(lambda f: [f(torch.cat(views, 1))], 300)
-    _, correlations = canonical_maps(covariance, side_by_side(views), 0.1, 3)
+    _, correlations = maps_of(views, covariance, 0.1, 3)
     np.testing.assert_allclose(
         correlations, generalised(arrays(views), 0.1)[0][:3], atol=1e-9
     )
@@ -80,7 +88,7 @@ def test_two_views_are_narrowed_without_loss():
 def test_more_views_are_narrowed_with_little_loss():
     views = make_views(widths=(30, 25, 20), n_hidden=10, noise=2.0)
     _, covariance = mean_and_covariance(lambda f: [f(torch.cat(views, 1))], 300)
-    _, correlations = canonical_maps(covariance, side_by_side(views), 0.1, 5)
+    _, correlations = maps_of(views, covariance, 0.1, 5)
     expected = generalised(arrays(views), 0.1)[0][:5] / 2
     assert (correlations.numpy() <= expected + 1e-9).all()
     np.testing.assert_allclose(correlations, expected, rtol=0.02)
@@ -142,7 +150,8 @@ def test_pair_mrr_is_the_mean_over_ordered_pairs():
 
 def test_errors():
     constant = torch.zeros((3, 3), dtype=torch.float64)
+    identity = torch.eye(3, dtype=torch.float64)
     with pytest.raises(ValueError, match="All rows are equal"):
-        whitening(constant, 0.1)
+        whitening(torch.linalg.eigh(constant), 0.1)
     with pytest.raises(ValueError, match="ridge=1e-20 is too small for float64"):
-        whitening(torch.eye(3, dtype=torch.float64), 1e-20)
+        whitening(torch.linalg.eigh(identity), 1e-20)
