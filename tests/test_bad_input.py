@@ -8,7 +8,11 @@ import torch
 from sklearn.exceptions import NotFittedError
 from sklearn.utils._param_validation import InvalidParameterError
 
-from sklearn_featalign import KernelGCCAAligner, RBFAutoScaleAligner
+from sklearn_featalign import (
+    HalfSharedMLPAligner,
+    KernelGCCAAligner,
+    RBFAutoScaleAligner,
+)
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(40, 3))
@@ -21,6 +25,7 @@ def with_value(value):
     return changed
 
 
+ALIGNERS = [RBFAutoScaleAligner(n_landmarks=2), HalfSharedMLPAligner(max_epochs=1)]
 BAD_ROWS = {
     "all rows equal": (np.ones((5, 3)), ValueError, "X has no spread: all rows"),
     "one row": (X[:1], ValueError, r"1 sample\(s\).*minimum of 2 is required"),
@@ -38,18 +43,20 @@ BAD_ROWS = {
 AS_TENSORS = set(BAD_ROWS) - {"strings", "objects", "sparse"}
 
 
+@pytest.mark.parametrize("aligner", ALIGNERS, ids=lambda a: type(a).__name__)
 @pytest.mark.parametrize("case", BAD_ROWS)
-def test_bad_rows(case):
+def test_bad_rows(case, aligner):
     rows, error, message = BAD_ROWS[case]
     with pytest.raises(error, match=message):
-        RBFAutoScaleAligner(n_landmarks=2).fit(rows)
+        aligner.fit(rows)
 
 
+@pytest.mark.parametrize("aligner", ALIGNERS, ids=lambda a: type(a).__name__)
 @pytest.mark.parametrize("case", sorted(AS_TENSORS))
-def test_bad_tensors(case):
+def test_bad_tensors(case, aligner):
     rows, error, message = BAD_ROWS[case]
     with pytest.raises(error, match=message):
-        RBFAutoScaleAligner(n_landmarks=2).fit(torch.from_numpy(rows))
+        aligner.fit(torch.from_numpy(rows))
 
 
 BAD_PARAMETERS = {
@@ -73,6 +80,28 @@ OF_GCCA = {
     "hub_neighbors": [-1, 2.5, None],
     "metric": ["euclidean", None],
 }
+OF_MLP = {
+    "n_components": [0, 2.5, None],
+    "hidden_layer_sizes": [8, None, "32"],
+    "scaling": ["zscore", None],
+    "target": ["labels", None, 3],
+    "n_classes": [1, 2.5, None],
+    "loss": ["hinge", None],
+    "affinity_weight": [-1.0, np.nan, None],
+    "pull_weight": [-1.0, "10"],
+    "contrastive_weight": [-1.0, None],
+    "init": ["cca", True],
+    "ridge": [0, -1.0, None],
+    "finish": ["cca", True],
+    "input_noise": [-0.1, None],
+    "max_epochs": [0, 1.5, None],
+    "lr": [0, -1.0, np.nan],
+    "batch_size": [0, 1, "auto"],
+    "early_stopping": [1.5, None],
+    "warm_start": [1.5, None],
+    "device": [None, 0],
+    "random_state": ["seed", -1.5],
+}
 
 
 @pytest.mark.parametrize(
@@ -82,6 +111,7 @@ OF_GCCA = {
         for Aligner, parameters in (
             (RBFAutoScaleAligner, BAD_PARAMETERS),
             (KernelGCCAAligner, OF_GCCA),
+            (HalfSharedMLPAligner, OF_MLP),
         )
         for name, values in parameters.items()
         for value in values

@@ -201,7 +201,10 @@ def test_times_are_taken_in_turn(monkeypatch, capsys):
     calls = []
     times = speed.timed({k: lambda k=k: calls.append(k) for k in "ab"}, 3)
     assert "".join(calls) == 3 * "ab" and all(len(t) == 3 for t in times.values())
-    command = "speed.py --n-landmarks 30 --n-features 8 --n-samples 40 --n-rounds 1"
+    command = (
+        "speed.py --n-landmarks 30 --n-features 8 --n-samples 40 --n-rounds 1 "
+        "--n-paired 50"
+    )
     monkeypatch.setattr(sys, "argv", command.split())
     speed.main()
     assert "30 landmarks, two views of 8 columns" in capsys.readouterr().out
