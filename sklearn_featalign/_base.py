@@ -88,7 +88,7 @@ class BaseAligner(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         for name, slot, mask in output_plan(self.output, present):
             if not mask.any():
                 continue
-            rows = self._rows(X, self.view_columns_[name], mask, width)
+            rows = self._rows(X, self.view_columns_[name], mask)
             target = out[:, slot * width : (slot + 1) * width]
             rows.collect(self._view_function(name, rows.device), target, adding)
         if adding:
@@ -220,6 +220,11 @@ class BaseAligner(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         return len(self._view_feature_names)
 
     @property
+    def _n_numbers(self):
+        """How many numbers are computed for a row of a view."""
+        return self._n_view_features
+
+    @property
     def _n_features_out(self):
         n_slots = len(self.view_columns_) if self.output == "concat" else 1
         return n_slots * self._n_view_features
@@ -299,8 +304,9 @@ class BaseAligner(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             return {name: np.ones(len(X), dtype=bool) for name in columns}
         return find_present(X, columns)
 
-    def _rows(self, X, columns, mask, n_outputs):
+    def _rows(self, X, columns, mask, n_outputs=None):
         """Return the rows of a view that a mask selects."""
+        n_outputs = n_outputs or self._n_numbers
         where = None if mask.all() else np.flatnonzero(mask)
         device = resolve_device(self.device, X)
         return Rows(block(X, columns), device, self._row_batch_size, n_outputs, where)
@@ -308,7 +314,7 @@ class BaseAligner(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
     def _align(self, X, name, columns, mask):
         """Return features of a view in some columns of X, NaN outside of a mask."""
         out = full_like(X, self._n_view_features, np.nan)
-        rows = self._rows(X, columns, mask, self._n_view_features)
+        rows = self._rows(X, columns, mask)
         rows.collect(self._view_function(name, rows.device), out)
         return out
 

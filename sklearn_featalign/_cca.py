@@ -7,6 +7,9 @@ from torch.nn.functional import pad
 
 from sklearn_featalign._similarity import own_ranks, unit_rows
 
+# Scaled rows whose widest direction has no more variance are equal but for rounding.
+_NO_VARIANCE = 1e-12
+
 # Rows taken to float64 at a time.
 _CHUNK = 4096
 
@@ -55,17 +58,17 @@ def whitening(spectrum, ridge):
     Raises
     ------
     ValueError
-        If the penalty vanishes in float64, or if the view has no variance.
+        If the penalty vanishes in float64, or if rows are equal.
     """
     values, vectors = spectrum
-    penalty = ridge * float(values.mean())
-    smallest = 100 * len(values) * torch.finfo(values.dtype).eps * float(values[-1])
-    if not penalty > smallest:
+    if values[-1] <= _NO_VARIANCE:
         raise ValueError(
-            f"ridge={ridge} is too small for float64: use a larger one."
-            if values[-1] > 0
-            else "All rows are equal: canonical correlations are undefined."
+            "A view is the same in all paired rows: canonical correlations are "
+            "undefined."
         )
+    penalty = ridge * float(values.mean())
+    if penalty <= 100 * len(values) * torch.finfo(values.dtype).eps * values[-1]:
+        raise ValueError(f"ridge={ridge} is too small for float64: use a larger one.")
     return vectors / (values.clamp(min=0) + penalty).sqrt()
 
 

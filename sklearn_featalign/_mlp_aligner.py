@@ -3,7 +3,6 @@
 from functools import partial
 from math import ceil
 from numbers import Integral, Real
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -11,11 +10,10 @@ from sklearn.base import _fit_context
 from sklearn.callback import CallbackSupportMixin
 from sklearn.utils import check_array, check_consistent_length, check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
-from torch.nn.functional import linear, normalize
 
 from sklearn_featalign._affinity import project
 from sklearn_featalign._base import BaseAligner
-from sklearn_featalign._cca import apply_map, choose_ridge, fit_cca, pair_mrr
+from sklearn_featalign._cca import fit_cca
 from sklearn_featalign._coordinates import fit_zscore, zscore
 from sklearn_featalign._modules import (
     HalfSharedNetwork,
@@ -25,6 +23,7 @@ from sklearn_featalign._modules import (
     head_weights,
 )
 from sklearn_featalign._similarity import unit_rows
+from sklearn_featalign._start import class_centers, fit_start
 from sklearn_featalign._targets import ONE_BY_ONE, TARGETS, make_target
 from sklearn_featalign._torch import (
     seen_columns,
@@ -34,19 +33,16 @@ from sklearn_featalign._torch import (
 )
 from sklearn_featalign._training import (
     Bridge,
+    HeldOutRetrieval,
     PairedRows,
     half_shared_loss,
+    load_rows,
     train,
 )
 from sklearn_featalign._views import is_width
 
 # Ridges that "auto" chooses from.
 _RIDGES = (0.03, 0.1, 0.3, 1.0, 3.0)
-
-# Exponents of the correlations that weigh the start's components and those of the rows
-# whose affinities are kept.
-_START_POWER = 1
-_AFFINITY_POWER = 2
 
 # Ridge and exponent of the finish.
 _FINISH_RIDGE = 0.3
@@ -55,9 +51,8 @@ _FINISH_POWER = 2
 # Rows in a batch where batch_size is None: so many times the root of their number.
 _BATCH_ROOTS = 8
 
-# Share of the paired rows that early stopping holds out, and its patience in epochs.
+# Share of the paired rows that early stopping holds out.
 _HELD_OUT = 0.1
-_PATIENCE = 10
 
 
 class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
@@ -104,8 +99,8 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
 
     loss : {"cross_entropy", "mse"}, default="cross_entropy"
         Whether Z is a class or a number (standardised). Where each row is a class of
-        its own, it is told only from the others of its batch, so that the cost of a
-        step does not grow with the number of rows.
+        its own, it is told only from the others of its batch, so that the cross-entropy
+        does not cost more where there are more rows.
 
     affinity_weight : float, default=1.0
         Weight of the regulariser that makes features keep the affinities within a view;
@@ -161,7 +156,9 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
 
     warm_start : bool, default=False
         Whether fit goes on from the weights and the scaling of the previous fit. The
-        head goes on as well if it has the same classes; the optimiser starts anew.
+        head goes on as well if rows have the same targets; the optimiser starts anew.
+        With `early_stopping` give an integer `random_state`, so that the rows which
+        were held out stay so.
 
     views : list, dict or None, default=None
         How the columns of X split into views: see :class:`RBFAutoScaleAligner`. Rows
@@ -187,8 +184,8 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
         Number of epochs, those of earlier fits included with `warm_start`.
 
     validation_scores_ : ndarray of shape (n_epochs,)
-        Mean reciprocal rank of the pairs held out, after each epoch. Only with
-        `early_stopping`.
+        Mean reciprocal rank of the pairs held out, after each epoch of the latest fit.
+        Only with `early_stopping`.
 
     ridge_ : float
         The ridge of the start. Only with ``init="rcca"``.
@@ -362,16 +359,26 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
         -------
         self : object
             The fitted aligner.
+
+        Raises
+        ------
+        ValueError
+            If all rows of a view are equal, if fewer than two rows have every view, if
+            target and loss do not go together or y is missing or has one class, if
+            what needs pairs is asked for with one view, if the loss or the weights are
+            no longer finite, or if the device is not there.
         """
         task = self._init_callback_context(max_subtasks=self.max_epochs)
         task.call_on_fit_task_begin(estimator=self, X=X, y=y)
-        training = self._open_training(X, self.n_components)
-        self._check_setting(training)
+        self._check_widths()
+        n_outputs = sum(self._widths(0))
+        training = self._open_training(X, n_outputs)
+        self._check_pairs(training)
         old = self._previous(training)
         random_state = check_random_state(self.random_state)
         frames = self._fit_frames(training, old)
         rows, held_out = self._hold_out(load_rows(training, frames), random_state)
-        start = self._fit_start(rows, random_state)
+        start = self._fit_start(rows, old, random_state)
         goals = self._make_goals(rows, start, X, y, random_state)
         network = self._make_network(rows, goals, start, old, random_state)
 
@@ -406,20 +413,32 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
         losses = np.array(history[:, "train_loss"])
         self.loss_curve_ = np.append(self.loss_curve_, losses) if old else losses
         self.n_iter_ = len(self.loss_curve_)
+        for name in ("ridge_", "validation_scores_"):
+            self.__dict__.pop(name, None)
         if start is not None:
             self.ridge_ = start.ridge
         if retrieval is not None:
             self.validation_scores_ = np.array(retrieval.scores)
-        self._head = to_numpy(detached(network.head)) if self.warm_start else None
+        self._head = None
+        if self.warm_start:
+            head = detached(network.head) | {"target": goals["target"]}
+            self._head = to_numpy(head)
         return self
 
-    def _check_setting(self, training):
-        """Refuse what needs pairs where there is one view, and odd widths."""
+    def _check_widths(self):
         if not all(is_width(n) and n >= 1 for n in self.hidden_layer_sizes):
             raise ValueError(
                 "hidden_layer_sizes must be integers of at least 1, got "
                 f"{self.hidden_layer_sizes}."
             )
+        if self.n_components < 2 and (self.init or self.finish):
+            raise ValueError(
+                "init and finish bring rows to unit length, which needs n_components "
+                "of at least 2, got 1."
+            )
+
+    def _check_pairs(self, training):
+        """Refuse what needs pairs where there is one view."""
         needed = ("init", "finish", "pull_weight", "contrastive_weight")
         asked = [name for name in (*needed, "early_stopping") if getattr(self, name)]
         if asked and len(training.columns) == 1:
@@ -477,13 +496,14 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
         rest = np.setdiff1d(np.arange(len(rows.where)), held)
         return rows.take(rest), rows.take(held).Z
 
-    def _fit_start(self, rows, random_state):
+    def _fit_start(self, rows, old, random_state):
         if self.init is None:
             return None
+        ridges = _RIDGES if self.ridge == "auto" else [float(self.ridge)]
         return fit_start(
             rows.Z,
             rows.paired,
-            _RIDGES if self.ridge == "auto" else [float(self.ridge)],
+            [self.ridge_] if old else ridges,
             self.n_components,
             torch_generator(random_state),
         )
@@ -491,6 +511,8 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
     def _make_goals(self, rows, start, X, y, random_state):
         """Return what rows are trained for: see `half_shared_loss`."""
         if self.target == "y" and y is not None:
+            if isinstance(y, torch.Tensor):
+                y = y.detach().cpu()
             y = check_array(y, ensure_2d=False, dtype=None, input_name="y")
             check_consistent_length(X, y)
             y = y[rows.where]
@@ -529,9 +551,7 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
         if old:
             encoders = [to_torch(state["encoder"], device) for state in old.values()]
             before = to_torch(self._head or {}, device)
-            if {k: v.shape for k, v in before.items()} == {
-                k: v.shape for k, v in head.items()
-            }:
+            if torch.equal(before.pop("target", target.new_empty(0)), target):
                 head = before
         return HalfSharedNetwork(
             encoders,
@@ -588,6 +608,11 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
     _row_batch_size = "auto"
 
     @property
+    def _n_numbers(self):
+        encoder = next(iter(self._states.values()))["encoder"]
+        return sum(encoder_widths(encoder)[1:])
+
+    @property
     def _view_feature_names(self):
         encoder = next(iter(self._states.values()))["encoder"]
         return [f"mlp{i}" for i in range(encoder_widths(encoder)[-1])]
@@ -598,150 +623,6 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
         return tags
 
 
-class ViewRows(NamedTuple):
-    """Z-scored training rows, of the views that they have.
-
-    ``where`` has their positions in X, ``Z`` of each view a float32 tensor that is zero
-    where the view is absent, and ``present`` says where it is not.
-    """
-
-    where: np.ndarray
-    Z: list
-    present: torch.Tensor
-
-    @property
-    def paired(self):
-        """Positions among these rows of those that have every view."""
-        return self.present.all(1).nonzero()[:, 0]
-
-    def take(self, rows):
-        """Return some of the rows."""
-        return ViewRows(self.where[rows], [Z[rows] for Z in self.Z], self.present[rows])
-
-
-def load_rows(training, frames):
-    """Return all rows that have a view, z-scored, as `ViewRows`."""
-    n_samples, device = len(training.rows), training.rows.device
-    present = torch.zeros((n_samples, len(frames)), dtype=torch.bool, device=device)
-    views = []
-    for v, (name, rows) in enumerate(training.views.items()):
-        out = torch.zeros(
-            (n_samples, len(training.columns[name])), dtype=torch.float32, device=device
-        )
-        rows.collect(partial(zscore, frame=frames[name]), out)
-        views.append(out)
-        present[slice(None) if rows.where is None else rows.where, v] = True
-    rows = ViewRows(np.arange(n_samples), views, present)
-    some = present.any(1).cpu().numpy()
-    return rows if some.all() else rows.take(np.flatnonzero(some))
-
-
-class Start(NamedTuple):
-    """Where the closed form lets training start.
-
-    ``maps`` are of each view weight and bias of a linear map to its canonical variates,
-    ``kept`` the rows whose affinities are to be kept, and ``ridge`` what was chosen.
-    """
-
-    maps: list
-    kept: list
-    ridge: float
-
-    def features(self, views):
-        """Return the features, rows of unit length, that encoders start with."""
-        return [
-            normalize(linear(Z, *affine))
-            for Z, affine in zip(views, self.maps, strict=True)
-        ]
-
-
-def fit_start(views, paired, ridges, n_components, generator):
-    """Return the `Start` of views by regularised CCA of their paired rows.
-
-    Parameters
-    ----------
-    views : list of tensor of shape (n_samples, n_view_features)
-    paired : tensor of int
-        Rows that have every view.
-    ridges : sequence of float
-        Where there are several, one is chosen by pairs that are left out.
-    n_components : int
-    generator : torch.Generator
-    """
-    pairs = [Z[paired] for Z in views]
-    ridge = ridges[0]
-    if len(ridges) > 1:
-        ridge = choose_ridge(pairs, ridges, n_components, _START_POWER, generator)
-    # More components than the encoders have tell more of the affinities.
-    maps, correlations = fit_cca(pairs, ridge, 2 * n_components)
-    kept = [
-        unit_rows(apply_map(Z, affine, correlations**_AFFINITY_POWER)).to(torch.float32)
-        for Z, affine in zip(views, maps, strict=True)
-    ]
-    weights = correlations[:n_components] ** _START_POWER
-    maps = [(A[:, :n_components], b[:n_components]) for A, b in maps]
-    variances = [
-        apply_map(Z, affine, weights).var(0).mean()
-        for Z, affine in zip(pairs, maps, strict=True)
-    ]
-    weights = weights / (sum(variances) / len(variances)).sqrt()
-    maps = [
-        (
-            (A * weights).T.to(torch.float32).contiguous(),
-            (b * weights).to(torch.float32),
-        )
-        for A, b in maps
-    ]
-    return Start(maps, kept, ridge)
-
-
 def detached(weights):
     """Return weights cut off from their gradients."""
     return {name: weight.detach() for name, weight in weights.items()}
-
-
-def class_centers(features, present, classes):
-    """Return the sum of the features of each class, over rows and views, unit length.
-
-    Parameters
-    ----------
-    features : list of tensor of shape (n_samples, n_components)
-    present : tensor of shape (n_samples, n_views), bool
-    classes : tensor of shape (n_samples,), int64
-    """
-    rows = sum(F * here[:, None] for F, here in zip(features, present.T, strict=True))
-    order = torch.argsort(classes, stable=True)
-    counts = torch.bincount(classes).tolist()
-    return normalize(torch.stack([part.sum(0) for part in rows[order].split(counts)]))
-
-
-class HeldOutRetrieval:
-    """Early stopping by how well held-out pairs are found.
-
-    Parameters
-    ----------
-    views : list of tensor of shape (n_samples, n_view_features)
-    """
-
-    def __init__(self, views):
-        self.views = views
-        self.scores = []
-        self.best = None
-
-    def __call__(self, network):
-        """Score a network, remember it if it is the best, and return when to stop."""
-        with torch.inference_mode():
-            network.eval()
-            views = {f"view{v}": Z for v, Z in enumerate(self.views)}
-            features = [F.to(torch.float64) for F in network(**views)]
-        self.scores.append(pair_mrr(features))
-        latest = len(self.scores) - 1
-        best = int(np.argmax(self.scores))
-        if best == latest:
-            weights = network.state_dict()
-            self.best = {name: value.clone() for name, value in weights.items()}
-        return latest - best >= _PATIENCE
-
-    def restore(self, network):
-        """Give a network the weights that it had when it was best."""
-        network.load_state_dict(self.best)

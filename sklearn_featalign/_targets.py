@@ -36,7 +36,8 @@ def make_target(
     Returns
     -------
     values : ndarray of shape (n_samples,), int64, or (n_samples, n_outputs), float32
-        Classes from 0, or values of mean 0 and deviation 1.
+        Classes from 0, or values of mean 0 and deviation 1 (of all columns together, if
+        they are principal components).
 
     Raises
     ------

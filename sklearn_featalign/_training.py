@@ -2,13 +2,18 @@
 
 import math
 from contextlib import suppress
+from functools import partial
 from itertools import combinations
+from typing import NamedTuple
 
+import numpy as np
 import torch
 from skorch import NeuralNet
 from skorch.callbacks import Callback, LRScheduler, PassthroughScoring
 from torch.nn.functional import cross_entropy, mse_loss, normalize
 
+from sklearn_featalign._cca import pair_mrr
+from sklearn_featalign._coordinates import zscore
 from sklearn_featalign._losses import (
     affinity_loss,
     batch_affinity,
@@ -18,6 +23,47 @@ from sklearn_featalign._losses import (
 # Of AdamW, and the share of the steps over which its rate rises.
 _WEIGHT_DECAY = 0.3
 _WARM_UP = 0.1
+
+# Epochs without a better one after which early stopping stops.
+_PATIENCE = 10
+
+
+class ViewRows(NamedTuple):
+    """Z-scored training rows, of the views that they have.
+
+    ``where`` has their positions in X, ``Z`` of each view a float32 tensor that is zero
+    where the view is absent, and ``present`` says where it is not.
+    """
+
+    where: np.ndarray
+    Z: list
+    present: torch.Tensor
+
+    @property
+    def paired(self):
+        """Positions among these rows of those that have every view."""
+        return self.present.all(1).nonzero()[:, 0]
+
+    def take(self, rows):
+        """Return some of the rows."""
+        return ViewRows(self.where[rows], [Z[rows] for Z in self.Z], self.present[rows])
+
+
+def load_rows(training, frames):
+    """Return all rows that have a view, z-scored, as `ViewRows`."""
+    n_samples, device = len(training.rows), training.rows.device
+    present = torch.zeros((n_samples, len(frames)), dtype=torch.bool, device=device)
+    views = []
+    for v, (name, rows) in enumerate(training.views.items()):
+        out = torch.zeros(
+            (n_samples, len(training.columns[name])), dtype=torch.float32, device=device
+        )
+        rows.collect(partial(zscore, frame=frames[name]), out)
+        views.append(out)
+        present[slice(None) if rows.where is None else rows.where, v] = True
+    rows = ViewRows(np.arange(n_samples), views, present)
+    some = present.any(1).cpu().numpy()
+    return rows if some.all() else rows.take(np.flatnonzero(some))
 
 
 class PairedRows(torch.utils.data.Dataset):
@@ -53,14 +99,15 @@ class Batches:
     ----------
     dataset : PairedRows
     batch_size : int
-        At most.
+        At most, but for a batch of three where two would leave a row alone.
     generator : torch.Generator
     """
 
     def __init__(self, dataset, batch_size, generator):
         self.dataset = dataset
         self.generator = generator
-        self.n_batches = math.ceil(len(dataset) / batch_size)
+        n_samples = len(dataset)
+        self.n_batches = max(1, min(math.ceil(n_samples / batch_size), n_samples // 2))
 
     def __iter__(self):
         """Yield views and goals."""
@@ -73,6 +120,38 @@ class Batches:
         device = self.dataset.views["view0"].device
         for rows in order.to(device).tensor_split(self.n_batches):
             yield self.dataset[rows]
+
+
+class HeldOutRetrieval:
+    """Early stopping by how well held-out pairs are found.
+
+    Parameters
+    ----------
+    views : list of tensor of shape (n_samples, n_view_features)
+    """
+
+    def __init__(self, views):
+        self.views = views
+        self.scores = []
+        self.best = None
+
+    def __call__(self, network):
+        """Score a network, remember it if it is the best, and return when to stop."""
+        with torch.inference_mode():
+            network.eval()
+            views = {f"view{v}": Z for v, Z in enumerate(self.views)}
+            features = [F.to(torch.float64) for F in network(**views)]
+        self.scores.append(pair_mrr(features))
+        latest = len(self.scores) - 1
+        best = int(np.argmax(self.scores))
+        if best == latest:
+            weights = network.state_dict()
+            self.best = {name: value.clone() for name, value in weights.items()}
+        return latest - best >= _PATIENCE
+
+    def restore(self, network):
+        """Give a network the weights that it had when it was best."""
+        network.load_state_dict(self.best)
 
 
 class HalfSharedNet(NeuralNet):
@@ -179,6 +258,10 @@ def train(network, dataset, loss, *, max_epochs, lr, batch_size, generator, brid
     with torch.enable_grad(), suppress(StopTraining):
         # Unlike fit, which swallows a KeyboardInterrupt.
         net.fit_loop(dataset)
+    if not all(weight.isfinite().all() for weight in network.parameters()):
+        raise ValueError(
+            f"Weights are not finite after epoch {len(net.history)}: try a smaller lr."
+        )
     return net.history
 
 
@@ -213,7 +296,7 @@ def half_shared_loss(network, features, goals, inputs, *, weights, loss, one_by_
     loss : {"cross_entropy", "mse"}
     one_by_one : bool
         Whether each row is a class of its own. The classes of the batch's rows are all
-        that it is told from then, so that the cost does not grow with their number.
+        that it is told from then, so that this cost does not grow with their number.
     """
     views = range(len(features))
     target, present = goals["target"], goals.get("present")

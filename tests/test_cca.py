@@ -151,7 +151,7 @@ def test_pair_mrr_is_the_mean_over_ordered_pairs():
 def test_errors():
     constant = torch.zeros((3, 3), dtype=torch.float64)
     identity = torch.eye(3, dtype=torch.float64)
-    with pytest.raises(ValueError, match="All rows are equal"):
+    with pytest.raises(ValueError, match="the same in all paired rows"):
         whitening(torch.linalg.eigh(constant), 0.1)
     with pytest.raises(ValueError, match="ridge=1e-20 is too small for float64"):
         whitening(torch.linalg.eigh(identity), 1e-20)

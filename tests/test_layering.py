@@ -13,6 +13,7 @@ TORCH_ALONE = [*PURE, "_modules"]
 RINGS = {name: 0 for name in TORCH_ALONE} | {
     "_torch": 1,
     "_landmarks": 1,
+    "_start": 1,
     "_targets": 1,
     "_training": 1,
     "_views": 1,

@@ -282,8 +282,12 @@ def test_warm_start_goes_on():
     np.testing.assert_array_equal(aligner.loss_curve_[:10], losses)
     # The head goes on as well.
     assert aligner.loss_curve_[10] < losses[-2]
-    # Other rows, of which other columns are absent, have a new head.
-    aligner.fit(X[:100])
+    # Other classes have a new head: an old one would be sure of what is wrong.
+    first = clone(aligner).set_params(max_epochs=200).fit(X)
+    for params in ({"target": "permutation"}, {"n_classes": 7, "target": "random"}):
+        again = first.set_params(**STILL, **params).fit(X).loss_curve_[-1]
+        assert again < 1.2 * first.loss_curve_[0]
+    assert len(aligner.fit(X[:100]).loss_curve_) == 12
     for params in ({"n_components": 5}, {"hidden_layer_sizes": (8,)}, {"init": "rcca"}):
         with pytest.raises(ValueError, match="goes on from the previous fit"):
             clone(aligner).set_params(max_epochs=1).fit(X).set_params(**params).fit(X)
@@ -422,6 +426,15 @@ def test_errors():
         make(target="y").fit(X, np.ones(39, int))
     with pytest.raises(ValueError, match="integers of at least 1, got"):
         make(hidden_layer_sizes=(8, 0)).fit(X)
+    for params in ({"init": "rcca"}, {"finish": "rcca"}):
+        with pytest.raises(ValueError, match="n_components of at least 2, got 1"):
+            make(n_components=1, **params).fit(X)
+    alike = X.copy()
+    alike[:20, :20], alike[20:, 20:] = X[0, :20], np.nan
+    with pytest.raises(ValueError, match="the same in all paired rows"):
+        make(finish="rcca", max_epochs=1).fit(alike)
+    with pytest.raises(ValueError, match="not finite after epoch 1: try a smaller lr"):
+        make(lr=1e38, max_epochs=1).fit(X * np.float32(1))
     X[:, 20:] = np.nan
     with pytest.raises(ValueError, match="0 of 40 rows have every view.*'view1' 0"):
         make().fit(X)
@@ -430,7 +443,27 @@ def test_errors():
         make(early_stopping=True, max_epochs=1).fit(X)
 
 
-def test_fewer_pairs_than_a_batch():
-    X = np.hstack(make_views(5))
+@pytest.mark.parametrize("n_samples", [2, 3, 5, 12])
+def test_fewer_pairs_than_a_batch(n_samples):
+    X = np.hstack(make_views(n_samples))
     aligner = make(batch_size=1000, max_epochs=2, **RCCA).fit(X)
     assert np.isfinite(aligner.transform(X)).all()
+    assert aligner.ridge_ == 1 or n_samples == 12
+
+
+def test_what_a_refit_does_not_have_is_gone():
+    X = np.hstack(make_views(60))
+    aligner = make(early_stopping=True, max_epochs=2, **RCCA).fit(X)
+    assert {"ridge_", "validation_scores_"} <= set(vars(aligner))
+    aligner.set_params(init=None, early_stopping=False).fit(X)
+    assert not {"ridge_", "validation_scores_"} & set(vars(aligner))
+
+
+def test_labels_may_be_a_tensor_or_strings():
+    X, y = np.hstack(make_views(60)), np.arange(60) % 3
+    aligner = make(target="y", max_epochs=2)
+    expected = aligner.fit(X, y).transform(X)
+    for labels in (torch.tensor(y), np.array(list("abc"))[y], pd.Series(y), list(y)):
+        np.testing.assert_array_equal(aligner.fit(X, labels).transform(X), expected)
+    numbers = torch.tensor(y, dtype=torch.float64, requires_grad=True)
+    aligner.set_params(loss="mse").fit(X, numbers)

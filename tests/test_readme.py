@@ -31,6 +31,7 @@ def test_python_examples_run(capsys):
     assert namespace["pipeline"].score(namespace["X"], namespace["y"]) > 0.95
     assert namespace["search"].best_score_ > 0.9
     assert namespace["found_apart"] > 0.95
+    assert namespace["found_by_training"] > 0.95
     assert namespace["found_jointly"] >= namespace["found"] > 0.95
     own = np.arange(len(namespace["neighbors"]))[:, None]
     found = (namespace["neighbors"] == own).any(axis=1).mean()
