@@ -2,6 +2,7 @@
 
 from contextlib import contextmanager
 from itertools import permutations
+from numbers import Integral
 from typing import NamedTuple
 
 import numpy as np
@@ -58,12 +59,20 @@ class Training(NamedTuple):
 class BaseAligner(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     """Base of the aligners.
 
-    A subclass has the parameters `views`, `output`, `device` and `batch_size`. Its fit
+    A subclass has the parameters `views`, `output`, `device` and `random_state`, and
+    `batch_size` or ``_row_batch_size``. Its fit
     goes through `_open_training` and ends with `_close_training`. It provides
     ``_view_function(name, device)``, which returns a function from a float64 batch of
     rows of a view to their features, and ``_view_feature_names``, what these are
     called.
     """
+
+    _parameter_constraints = {
+        "views": [None, list, tuple, dict],
+        "output": [str, Integral],
+        "device": [str],
+        "random_state": ["random_state"],
+    }
 
     def transform(self, X):
         """Return the aligned features of rows.

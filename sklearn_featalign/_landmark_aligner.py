@@ -28,17 +28,14 @@ class LandmarkAligner(BaseAligner):
     """
 
     _parameter_constraints = {
+        **BaseAligner._parameter_constraints,
         "c": [Interval(Real, 0, 1, closed="neither")],
         "n_landmarks": [None, Interval(Integral, 1, None, closed="left")],
         "landmarks": [StrOptions({"random", *SPREAD_OUT})],
-        "views": [None, list, tuple, dict],
-        "output": [str, Integral],
-        "device": [str],
         "batch_size": [
             StrOptions({"auto"}),
             Interval(Integral, 1, None, closed="left"),
         ],
-        "random_state": ["random_state"],
     }
 
     @_fit_context(prefer_skip_nested_validation=True)

@@ -265,6 +265,7 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
     """
 
     _parameter_constraints = {
+        **BaseAligner._parameter_constraints,
         "n_components": [Interval(Integral, 1, None, closed="left")],
         "hidden_layer_sizes": ["array-like"],
         "scaling": [StrOptions({"columns", "view"})],
@@ -283,10 +284,6 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
         "batch_size": [None, Interval(Integral, 2, None, closed="left")],
         "early_stopping": ["boolean"],
         "warm_start": ["boolean"],
-        "views": [None, list, tuple, dict],
-        "output": [str, Integral],
-        "device": [str],
-        "random_state": ["random_state"],
     }
 
     def __init__(
@@ -369,10 +366,10 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
             no longer finite, or if the device is not there.
         """
         task = self._init_callback_context(max_subtasks=self.max_epochs)
-        task.call_on_fit_task_begin(estimator=self, X=X, y=y)
+        hooks = {"estimator": self, "X": X, "y": y}
+        task.call_on_fit_task_begin(**hooks)
         self._check_widths()
-        n_outputs = sum(self._widths(0))
-        training = self._open_training(X, n_outputs)
+        training = self._open_training(X, sum(self._widths(0)))
         self._check_pairs(training)
         old = self._previous(training)
         random_state = check_random_state(self.random_state)
@@ -391,7 +388,6 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
             }
 
         retrieval = HeldOutRetrieval(held_out) if self.early_stopping else None
-        hooks = {"estimator": self, "X": X, "y": y}
         history = train(
             network,
             PairedRows(rows.Z, goals),
@@ -405,25 +401,27 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
         if retrieval is not None:
             retrieval.restore(network)
         fitted = fitted_attributes()
-        task.call_on_fit_task_end(
-            estimator=self, X=X, y=y, reconstruction_attributes=lambda: fitted
-        )
+        task.call_on_fit_task_end(**hooks, reconstruction_attributes=lambda: fitted)
         self._close_training(X, training)
         self._states = fitted["_states"]
+        self._head = None
+        if self.warm_start:
+            self._head = to_numpy(detached(network.head) | {"target": goals["target"]})
         losses = np.array(history[:, "train_loss"])
         self.loss_curve_ = np.append(self.loss_curve_, losses) if old else losses
         self.n_iter_ = len(self.loss_curve_)
-        for name in ("ridge_", "validation_scores_"):
-            self.__dict__.pop(name, None)
-        if start is not None:
-            self.ridge_ = start.ridge
-        if retrieval is not None:
-            self.validation_scores_ = np.array(retrieval.scores)
-        self._head = None
-        if self.warm_start:
-            head = detached(network.head) | {"target": goals["target"]}
-            self._head = to_numpy(head)
+        self._set_or_drop("ridge_", start and start.ridge)
+        self._set_or_drop(
+            "validation_scores_", retrieval and np.array(retrieval.scores)
+        )
         return self
+
+    def _set_or_drop(self, name, value):
+        """Set an attribute, or drop the one of an earlier fit where there is none."""
+        if value is None:
+            self.__dict__.pop(name, None)
+        else:
+            setattr(self, name, value)
 
     def _check_widths(self):
         if not all(is_width(n) and n >= 1 for n in self.hidden_layer_sizes):
