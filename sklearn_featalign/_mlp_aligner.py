@@ -225,11 +225,10 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
     canonical correlation analysis (Vinod 1976 [1]_), of more the sum of correlations
     under one constraint (Kettenring 1971 [2]_).
 
-    **What matters, measured in the README.** Without the closed form as a start training
-    is far behind it on real features. The affinity term and the finish keep classifiers
-    working: without the term they lose a point or two, on their own network and across.
-    Between two networks the gain comes from the linear map; the layers beside it matter
-    between a network and pixels.
+    **What matters, measured in the README.** Without the closed form as a start,
+    training is far behind it on real features. Without the affinity term classifiers
+    lose a point or two, on their own network and across. Between two networks the gain
+    comes from the linear map; the layers beside it matter between a network and pixels.
 
     **Comparing rows.** `score` goes by Euclidean distance, which is what the affinities
     see. Of rows of unit length, with `init` or `finish`, cosines are in the same order.
