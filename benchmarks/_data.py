@@ -79,7 +79,36 @@ def fashion_mnist(folder=FASHION_MNIST):
     return images / np.float32(255), labels.astype(int)
 
 
+def cifar_10():
+    """Return CIFAR-10 from OpenML: 60000 images of 3 x 32 x 32, from 0 to 1.
+
+    The 50000 training images come first.
+    """
+    bunch = fetch_openml(data_id=CIFAR_10, as_frame=False)
+    images = bunch.data.reshape(-1, 3, 32, 32)
+    return images / np.float32(255), bunch.target.astype(int)
+
+
+def load_images(data):
+    """Return training and test images with their labels, each in an order of its own.
+
+    Parameters
+    ----------
+    data : {"fashion-mnist", "cifar-10"}
+
+    Returns
+    -------
+    train, test : list of [images, labels]
+    """
+    images, y = {"fashion-mnist": fashion_mnist, "cifar-10": cifar_10}[data]()
+    parts = ((images[:-N_TEST], y[:-N_TEST]), (images[-N_TEST:], y[-N_TEST:]))
+    return [subsample(*part, n_samples=len(part[1])) for part in parts]
+
+
 PARTS = ("train", "t10k")
+# Test images of Fashion-MNIST and of CIFAR-10, and the number of the latter on OpenML.
+N_TEST = 10000
+CIFAR_10 = 40927
 DATA = {"digits": digits, "fashion-mnist": fashion_mnist}
 
 

@@ -61,11 +61,11 @@ def encoder_widths(weights):
     return [layers[0].shape[1], *(len(weight) for weight in layers)]
 
 
-def encode(Z, weights):
+def encode(Z, weights, activation=gelu):
     """Return the features of z-scored rows.
 
-    Linear layers with GELU between them, plus a linear map if the weights have one;
-    rows are then brought to unit length.
+    Linear layers with GELU (or another activation) between them, plus a linear map if
+    the weights have one; rows are then brought to unit length.
 
     Parameters
     ----------
@@ -80,7 +80,9 @@ def encode(Z, weights):
     n_layers = sum(name.startswith("weight") for name in weights)
     F = Z
     for i in range(n_layers):
-        F = linear(gelu(F) if i else F, weights[f"weight{i}"], weights[f"bias{i}"])
+        F = linear(
+            activation(F) if i else F, weights[f"weight{i}"], weights[f"bias{i}"]
+        )
     return normalize(F + linear(Z, weights["skip"])) if "skip" in weights else F
 
 

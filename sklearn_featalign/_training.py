@@ -154,14 +154,14 @@ class HeldOutRetrieval:
         network.load_state_dict(self.best)
 
 
-class HalfSharedNet(NeuralNet):
-    """The net: skorch's, with a loss of all views at once.
+class LossNet(NeuralNet):
+    """The net: skorch's, with a loss of all that goes in and comes out.
 
     Parameters
     ----------
-    module : HalfSharedNetwork
+    module : torch.nn.Module
     loss : callable
-        ``loss(network, features, goals, views)`` of a batch.
+        ``loss(network, output, goals, views)`` of a batch.
     """
 
     def __init__(self, module, *, loss, **kwargs):
@@ -223,48 +223,6 @@ class Bridge(Callback):
             raise StopTraining
 
 
-def train(network, dataset, loss, *, max_epochs, lr, batch_size, generator, bridge):
-    """Train a network by AdamW, its rate rising over 10 % and falling as a cosine.
-
-    Returns
-    -------
-    history : skorch.history.History
-    """
-    batches = Batches(dataset, batch_size, generator)
-    net = HalfSharedNet(
-        network,
-        loss=loss,
-        optimizer=torch.optim.AdamW,
-        # Fused, it keeps its state on the parameters' device, whatever the default.
-        optimizer__fused=True,
-        optimizer__weight_decay=_WEIGHT_DECAY,
-        lr=lr,
-        max_epochs=max_epochs,
-        batch_size=batch_size,
-        iterator_train=lambda dataset, batch_size: batches,
-        train_split=None,
-        device=dataset.views["view0"].device,
-        callbacks=[
-            LRScheduler(
-                torch.optim.lr_scheduler.LambdaLR,
-                lr_lambda=warm_up_and_cosine(max_epochs * batches.n_batches),
-                step_every="batch",
-            ),
-            bridge,
-        ],
-    )
-    net.initialize()
-    net.notify("on_train_begin", X=dataset, y=None)
-    with torch.enable_grad(), suppress(StopTraining):
-        # Unlike fit, which swallows a KeyboardInterrupt.
-        net.fit_loop(dataset)
-    if not all(weight.isfinite().all() for weight in network.parameters()):
-        raise ValueError(
-            f"Weights are not finite after epoch {len(net.history)}: try a smaller lr."
-        )
-    return net.history
-
-
 def warm_up_and_cosine(n_steps):
     """Return the function from a step to the share of the learning rate it has."""
     n_rising = max(1, round(_WARM_UP * n_steps))
@@ -276,6 +234,76 @@ def warm_up_and_cosine(n_steps):
         return (1 + math.cos(math.pi * (step - n_rising) / n_falling)) / 2
 
     return share
+
+
+def train(
+    network,
+    dataset,
+    loss,
+    *,
+    max_epochs,
+    lr,
+    batch_size,
+    generator,
+    bridge,
+    weight_decay=_WEIGHT_DECAY,
+    schedule=warm_up_and_cosine,
+):
+    """Train a network by AdamW, which without weight decay is Adam.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+    dataset : PairedRows
+    loss : callable
+        See `LossNet`.
+    max_epochs : int
+    lr : float
+        Highest learning rate.
+    batch_size : int
+    generator : torch.Generator
+        Of the batches.
+    bridge : Bridge
+    weight_decay : float
+    schedule : callable or None
+        From the number of steps to the function from a step to its share of the rate.
+        By default this rises over 10 % and falls as a cosine; None keeps it constant.
+
+    Returns
+    -------
+    history : skorch.history.History
+    """
+    batches = Batches(dataset, batch_size, generator)
+    callbacks = [bridge]
+    if schedule is not None:
+        share = schedule(max_epochs * batches.n_batches)
+        policy = torch.optim.lr_scheduler.LambdaLR
+        callbacks.insert(0, LRScheduler(policy, lr_lambda=share, step_every="batch"))
+    net = LossNet(
+        network,
+        loss=loss,
+        optimizer=torch.optim.AdamW,
+        # Fused, it keeps its state on the parameters' device, whatever the default.
+        optimizer__fused=True,
+        optimizer__weight_decay=weight_decay,
+        lr=lr,
+        max_epochs=max_epochs,
+        batch_size=batch_size,
+        iterator_train=lambda dataset, batch_size: batches,
+        train_split=None,
+        device=dataset.views["view0"].device,
+        callbacks=callbacks,
+    )
+    net.initialize()
+    net.notify("on_train_begin", X=dataset, y=None)
+    with torch.enable_grad(), suppress(StopTraining):
+        # Unlike fit, which swallows a KeyboardInterrupt.
+        net.fit_loop(dataset)
+    if not all(weight.isfinite().all() for weight in network.parameters()):
+        raise ValueError(
+            f"Weights are not finite after epoch {len(net.history)}: try a smaller lr."
+        )
+    return net.history
 
 
 def half_shared_loss(network, features, goals, inputs, *, weights, loss, one_by_one):

@@ -1,0 +1,185 @@
+"""The uniformity document's network: a small AlexNet with 128 features of unit length.
+
+Its layers are those of Wang and Isola (2020), whom the document follows; convolutions
+and linear layers without bias, since a batch normalisation comes after each.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from _data import cached, load_images
+from rich.progress import track
+from torch import nn
+from torch.nn.functional import cross_entropy, normalize, pad
+
+N_FEATURES = 128
+# Of the document: rows in a batch, and pixels added on each side before a crop.
+BATCH_SIZE = 256
+PADDING = 4
+
+
+def convolution(n_in, n_out, pool):
+    """Return a convolution of 3 x 3 with batch normalisation, and maybe a pooling."""
+    layers = [
+        nn.Conv2d(n_in, n_out, 3, padding=1, bias=False),
+        nn.BatchNorm2d(n_out),
+        nn.ReLU(),
+    ]
+    return nn.Sequential(*layers, *[nn.MaxPool2d(3, 2)] * pool)
+
+
+def dense(n_in, n_out):
+    """Return a linear layer with batch normalisation."""
+    return nn.Sequential(
+        nn.Linear(n_in, n_out, bias=False), nn.BatchNorm1d(n_out), nn.ReLU()
+    )
+
+
+class SmallAlexNet(nn.Module):
+    """The network, for images of 32 x 32, with a linear classifier as its head."""
+
+    def __init__(self, n_channels, n_classes=10, width=4096):
+        super().__init__()
+        self.body = nn.Sequential(
+            convolution(n_channels, 96, pool=True),
+            convolution(96, 192, pool=True),
+            convolution(192, 384, pool=False),
+            convolution(384, 384, pool=False),
+            convolution(384, 192, pool=True),
+            nn.Flatten(),
+            dense(192 * 3 * 3, width),
+            dense(width, width),
+            nn.Linear(width, N_FEATURES),
+        )
+        self.head = nn.Linear(N_FEATURES, n_classes)
+        for module in self.body.modules():
+            if isinstance(module, nn.Conv2d | nn.Linear):
+                nn.init.normal_(module.weight, std=0.02)
+
+    def features(self, images):
+        """Return what is before the head: rows of unit length."""
+        return normalize(self.body(images))
+
+    def forward(self, images):
+        """Return the scores of the classes."""
+        return self.head(self.features(images))
+
+
+def to_images(images):
+    """Return images as a float32 tensor with channels, 32 x 32 by a margin of zeros."""
+    images = torch.tensor(images, dtype=torch.float32)
+    if images.ndim == 3:
+        images = images[:, None]
+    margin = (32 - images.shape[-1]) // 2
+    return pad(images, (margin,) * 4)
+
+
+def augment(images, generator):
+    """Return images moved by up to 4 pixels, half of them mirrored."""
+    n_images = len(images)
+    shifts = torch.randint(2 * PADDING + 1, (2, n_images), generator=generator)
+    mirrored = torch.rand(n_images, generator=generator) < 0.5
+    images = torch.where(mirrored[:, None, None, None], images.flip(-1), images)
+    size = torch.arange(images.shape[-1])
+    rows = (shifts[0, :, None] + size)[:, None, :, None]
+    columns = (shifts[1, :, None] + size)[:, None, None, :]
+    which = torch.arange(n_images)[:, None, None, None]
+    channels = torch.arange(images.shape[1])[:, None, None]
+    return pad(images, (PADDING,) * 4)[which, channels, rows, columns]
+
+
+def train_alexnet(images, y, epochs, seed, width=4096):
+    """Train on augmented images, by Adam and cross-entropy, as the document does.
+
+    Products are in bfloat16, which halves the hour that this takes.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = SmallAlexNet(images.shape[1], int(y.max()) + 1, width)
+    network = network.to(memory_format=torch.channels_last)
+    generator = torch.Generator().manual_seed(seed)
+    optimizer = torch.optim.Adam(network.parameters(), fused=True)
+    steps = range(epochs * -(-len(y) // BATCH_SIZE))
+    batches = iter(())
+    for _ in track(steps, f"training network {seed}"):
+        rows = next(batches, None)
+        if rows is None:
+            order = torch.randperm(len(y), generator=generator)
+            batches = iter(order.split(BATCH_SIZE))
+            rows = next(batches)
+        batch = augment(images[rows], generator)
+        with torch.autocast("cpu", torch.bfloat16):
+            scores = network(batch.contiguous(memory_format=torch.channels_last))
+            loss = cross_entropy(scores, y[rows])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return network.eval()
+
+
+class Features(NamedTuple):
+    """What a trained network makes of images: features, its own scores, and labels."""
+
+    features: np.ndarray
+    scores: np.ndarray
+    y: np.ndarray
+
+    @property
+    def accuracy(self):
+        """Accuracy of the network's own head."""
+        return float((self.scores.argmax(1) == self.y).mean())
+
+
+def alexnet_features(data, seed, n_train=10000, n_test=10000, epochs=8):
+    """Train a network, and return what it makes of images; it is cached.
+
+    Parameters
+    ----------
+    data : {"fashion-mnist", "cifar-10"}
+    seed : int
+        Of the network: its first weights, batches and augmentation.
+    n_train, n_test : int
+    epochs : int
+
+    Returns
+    -------
+    train, augmented, test : Features
+        Of the training images, of the same moved and mirrored, and of test images.
+    """
+    train, test = load_images(data)
+    train, test = (
+        [values[:n] for values in part]
+        for part, n in ((train, n_train), (test, n_test))
+    )
+
+    def compute():
+        images = [to_images(part[0]) for part in (train, test)]
+        network = train_alexnet(images[0], torch.tensor(train[1]), epochs, seed)
+        generator = torch.Generator().manual_seed(seed)
+        return np.concatenate(
+            [
+                apply(network, images[0]),
+                apply(network, augment(images[0], generator)),
+                apply(network, images[1]),
+            ]
+        )
+
+    name = f"{data}-alexnet{seed}-{len(train[1])}-{len(test[1])}-{epochs}epochs"
+    values = cached(name, compute)
+    features, scores = np.split(values, [N_FEATURES], axis=1)
+    sizes = np.cumsum([len(train[1])] * 2)
+    labels = (train[1], train[1], test[1])
+    return tuple(
+        map(Features, np.split(features, sizes), np.split(scores, sizes), labels)
+    )
+
+
+@torch.inference_mode()
+def apply(network, images):
+    """Return features and scores of images side by side, as an array."""
+    blocks = []
+    for batch in images.split(BATCH_SIZE):
+        features = network.features(batch)
+        blocks.append(torch.cat([features, network.head(features)], dim=1))
+    return torch.cat(blocks).numpy()

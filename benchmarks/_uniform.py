@@ -1,0 +1,97 @@
+"""Ways to make rows uniform, and how uniform rows are."""
+
+from functools import cache
+
+import numpy as np
+from scipy.spatial.distance import cdist
+from scipy.stats import norm
+from scipy.stats.qmc import Sobol
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.decomposition import PCA
+from sklearn.preprocessing import PowerTransformer, QuantileTransformer
+
+from sklearn_featalign import PoissonUniformizer
+from sklearn_featalign.metrics import uniformity_loss
+
+# Points of the cube that rows are compared with.
+N_REFERENCE = 2**13
+# Normal scores end here, as those of QuantileTransformer do.
+LARGEST_SCORE = 5.2
+
+
+class RBIG(TransformerMixin, BaseEstimator):
+    """Rotation-based iterative Gaussianisation: quantiles, then a rotation, again.
+
+    Laparra, Camps-Valls and Malo (2011), with PCA and a random rotation after it.
+    """
+
+    def __init__(self, n_iter=12, random_state=0):
+        self.n_iter = n_iter
+        self.random_state = random_state
+
+    def fit(self, X, y=None):
+        """Fit one quantile transformer and one rotation after the other."""
+        rng = np.random.default_rng(self.random_state)
+        self.steps_ = []
+        for _ in range(self.n_iter):
+            quantiles = normal_quantiles(len(X)).fit(X)
+            X = quantiles.transform(X)
+            pca = PCA().fit(X)
+            rotation = np.linalg.qr(rng.normal(size=(X.shape[1],) * 2))[0]
+            X = pca.transform(X) @ rotation
+            self.steps_.append((quantiles, pca, rotation))
+        self.last_ = normal_quantiles(len(X)).fit(X)
+        return self
+
+    def transform(self, X):
+        """Return normal scores."""
+        for quantiles, pca, rotation in self.steps_:
+            X = pca.transform(quantiles.transform(X)) @ rotation
+        return self.last_.transform(X)
+
+
+def normal_quantiles(n_rows):
+    """Return the transformer of each column to normal scores, by all its values."""
+    return QuantileTransformer(
+        n_quantiles=min(1000, n_rows), output_distribution="normal", subsample=None
+    )
+
+
+def methods(n_rows):
+    """Return transformers to normal scores, by name."""
+    return {
+        "whitening": PCA(whiten=True),
+        "PowerTransformer": PowerTransformer(),
+        "QuantileTransformer": normal_quantiles(n_rows),
+        "RBIG": RBIG(),
+        "PoissonUniformizer": PoissonUniformizer(output="normal"),
+    }
+
+
+def to_cube(scores):
+    """Return the probabilities of normal scores."""
+    return norm.cdf(scores)
+
+
+@cache
+def reference(d):
+    """Return evenly spread points of the cube, and their mean distance."""
+    points = Sobol(d, seed=0).random(N_REFERENCE)
+    return points, cdist(points, points).sum() / (N_REFERENCE * (N_REFERENCE - 1))
+
+
+def energy_to_uniform(U):
+    """Return the energy distance of rows to the uniform distribution on the cube.
+
+    ``2 E|U - V| - E|U - U'| - E|V - V'|``, without the pairs of a row with itself, so
+    that its mean is zero for uniform rows and it may be less.
+    """
+    points, within = reference(U.shape[1])
+    own = cdist(U, U).sum() / (len(U) * (len(U) - 1))
+    return 2 * cdist(U, points).mean() - own - within
+
+
+def loss_on_sphere(scores):
+    """Return the uniformity loss of Wang and Isola of the directions of scores."""
+    scores = np.clip(scores, -LARGEST_SCORE, LARGEST_SCORE)
+    return uniformity_loss(scores)

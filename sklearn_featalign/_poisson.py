@@ -1,0 +1,279 @@
+r"""The electric field of charges in a plane, and how rows move along it.
+
+Each training row is a charge at height zero over a space of d dimensions. At a point x
+and height r the field of charges :math:`y_j` that stand for :math:`w_j` rows each is
+
+.. math:: E \propto \sum_j w_j \frac{(x - y_j, r)}{(|x - y_j|^2 + r^2)^{(d + 1) / 2}}
+
+so that a line of force obeys
+
+.. math:: \frac{dx}{d \ln r} = r \frac{E_x}{E_r} = x - \hat y(x, r)
+
+with :math:`\hat y` the mean of the charges under the weights of the sum. No power of a
+distance is ever formed, so that nothing overflows in hundreds of dimensions.
+
+It is solved for :math:`v = x / s` with :math:`s^2 = 1 + (r / a)^2`, in the time
+:math:`t = -\mathrm{arsinh}(a / r)`, a the size of the data, which makes of it
+
+.. math:: \frac{dv}{dt} = \frac{v}{s} - \hat y(s v, r)
+
+This is the equation above near the charges, where t is ln(r / a) but for a constant,
+and far from them nothing is left to solve: infinity is the time 0.
+
+Sources: Xu, Liu, Tegmark and Jaakkola (2022), "Poisson flow generative models"; the
+document "Imposing uniformity through Poisson flow models", for what is trained.
+"""
+
+import math
+
+import torch
+
+from sklearn_featalign._affinity import squared_distances
+from sklearn_featalign._modules import encode
+
+# The start height is this much of the distance to the fifth neighbour, times
+# d ** -0.25: measured for d from 2 to 8.
+_HEIGHT_SHARE = 0.25
+_NEIGHBORS = 5
+
+# Rows whose distances or perplexities are looked at for a height, at most.
+_PROBES = 1000
+
+# Steps of the bisection for a height, over this many powers of e either way.
+_BISECTIONS = 40
+_LOG_RANGE = 10.0
+
+# No height is less than this share of the size of the data, where squared distances
+# lose their digits.
+_SMALLEST_HEIGHT = 1e-6
+
+# Least sine of the angle at which a network's lines rise.
+_SMALLEST_RISE = 1e-3
+
+
+def log_field_weights(X, height, charges, log_counts):
+    """Return the logarithms of the weights in the sum of the field.
+
+    Parameters
+    ----------
+    X : tensor of shape (n_samples, n_features)
+    height : float or tensor of shape (n_samples, 1)
+    charges : tensor of shape (n_charges, n_features)
+    log_counts : tensor of shape (n_charges,)
+        Logarithms of how many rows each charge stands for.
+
+    Returns
+    -------
+    L : tensor of shape (n_samples, n_charges)
+    """
+    D = squared_distances(X, charges).add_(height**2)
+    return D.log_().mul_(-(charges.shape[1] + 1) / 2).add_(log_counts)
+
+
+def mean_charge(X, height, charges, log_counts, own=None):
+    """Return the mean of the charges as the field weighs them at rows.
+
+    Parameters
+    ----------
+    X, height, charges, log_counts
+        As for `log_field_weights`.
+    own : tuple of tensors of shape (n_samples, 1), optional
+        As from `own_charges`.
+
+    Returns
+    -------
+    Y : tensor of shape (n_samples, n_features)
+    """
+    L = log_field_weights(X, height, charges, log_counts)
+    if own is not None:
+        L.scatter_add_(1, *own)
+    return L.softmax(1) @ charges
+
+
+def own_charges(X, charges, log_counts, within):
+    """Return the charge that each row is nearest to, and what it loses by leaving it.
+
+    A row that coincides with a charge takes one row off its count, so that it is not
+    driven by itself: training rows and new ones are treated alike.
+
+    Parameters
+    ----------
+    X, charges, log_counts
+        As for `log_field_weights`.
+    within : float
+        Distance up to which a row coincides.
+
+    Returns
+    -------
+    index : tensor of shape (n_samples, 1), int64
+    change : tensor of shape (n_samples, 1)
+        To be added to the logarithm of its count: zero for a row that does not
+        coincide, minus infinity for one that is all of its charge.
+    """
+    D, index = squared_distances(X, charges).min(1, keepdim=True)
+    change = change_of_leaving(index, log_counts)
+    return index, torch.where(D <= within**2, change, 0.0)
+
+
+def change_of_leaving(index, log_counts):
+    """Return what one row less adds to the logarithms of counts."""
+    return torch.log1p(-1 / log_counts[index].exp().round())
+
+
+def start_time(height, size):
+    """Return the time t of a height: see the module's docstring."""
+    return -math.asinh(size / height)
+
+
+def stretch(height, size):
+    """Return s, by which v is shorter than x at a height."""
+    return math.hypot(1, height / size)
+
+
+def velocity(t, V, mean, size):
+    """Return ``dv / dt`` where ``mean(X, height)`` is that of the charges."""
+    a_over_r = math.sinh(-float(t))
+    s = math.hypot(1, 1 / a_over_r)
+    return V / s - mean(V * s, size / a_over_r)
+
+
+def probes(charges):
+    """Return some of the charges, evenly spread over their order."""
+    return charges[:: math.ceil(len(charges) / _PROBES)]
+
+
+def data_size(charges, log_counts):
+    """Return the root mean square of the coordinates of rows around their mean."""
+    weights = log_counts.softmax(0)[:, None]
+    centered = charges - (weights * charges).sum(0)
+    return float((weights * centered.square()).sum(0).mean().sqrt())
+
+
+def spacing_height(charges, size):
+    """Return the height at which rows start to spread: a share of their spacing.
+
+    Parameters
+    ----------
+    charges : tensor of shape (n_charges, n_features)
+        Different from each other.
+    size : float
+        Of the data.
+    """
+    D = squared_distances(probes(charges), charges)
+    k = min(_NEIGHBORS, len(charges) - 1)
+    distance = float(D.kthvalue(k + 1, dim=1).values.sqrt().median())
+    share = _HEIGHT_SHARE * charges.shape[1] ** -0.25
+    return max(share * distance, _SMALLEST_HEIGHT * size)
+
+
+def perplexity_height(charges, log_counts, perplexity):
+    """Return the height at which the median row sees so many charges.
+
+    The perplexity of a row is the exponential of the entropy of its weights, with
+    itself left out. It grows with the height, and is at most the number of charges.
+    """
+    X = probes(charges)
+    own = own_charges(X, charges, log_counts, math.inf)
+    scale = float(squared_distances(X, charges).mean().sqrt())
+    low, high = -_LOG_RANGE, _LOG_RANGE
+    for _ in range(_BISECTIONS):
+        middle = (low + high) / 2
+        L = log_field_weights(X, scale * math.exp(middle), charges, log_counts)
+        P = L.scatter_add_(1, *own).softmax(1)
+        seen = float(torch.special.entr(P).sum(1).median().exp())
+        low, high = (middle, high) if seen < perplexity else (low, middle)
+    return scale * math.exp(high)
+
+
+def perturb(X, sigma, tau, M, generator):
+    r"""Return points over rows, at heights and distances spread over orders.
+
+    A row x becomes :math:`(x + |\epsilon_x| (1 + \tau)^m u, |\epsilon_z| (1 + \tau)^m)`
+    with m uniform between 0 and M, u uniform on the sphere and the components of
+    :math:`\epsilon` normal with deviation sigma: Xu et al. (2022), algorithm 2.
+
+    Parameters
+    ----------
+    X : tensor of shape (n_samples, n_features)
+    sigma, tau, M : float
+    generator : torch.Generator
+
+    Returns
+    -------
+    points : tensor of shape (n_samples, n_features + 1)
+        The height is the last column.
+    """
+    n_samples = len(X)
+
+    def normal(n_columns):
+        return X.new_empty((n_samples, n_columns)).normal_(generator=generator)
+
+    m = M * X.new_empty((n_samples, 1)).uniform_(generator=generator)
+    reach = sigma * (1 + tau) ** m
+    length = reach * normal(X.shape[1]).norm(dim=1, keepdim=True)
+    direction = torch.nn.functional.normalize(normal(X.shape[1]))
+    return torch.cat([X + length * direction, reach * normal(1).abs()], dim=1)
+
+
+def field(points, charges):
+    """Return the field of charges of one row each at points, in the unit of a length.
+
+    It is divided by the sum of the weights, which leaves x minus their mean charge, and
+    the height.
+
+    Parameters
+    ----------
+    points : tensor of shape (n_samples, n_features + 1)
+    charges : tensor of shape (n_charges, n_features)
+    """
+    X, z = points[:, :-1], points[:, -1:]
+    log_counts = torch.zeros_like(charges[:, 0])
+    return torch.cat([X - mean_charge(X, z, charges, log_counts), z], dim=1)
+
+
+def normalized_field(E, gamma):
+    r"""Return :math:`\sqrt{d} E / (|E| + \gamma)`, what a network is trained for."""
+    norm = E.norm(dim=1, keepdim=True)
+    return (E.shape[1] - 1) ** 0.5 * E / (norm + gamma)
+
+
+def largest_exponent(norm, d, sigma, tau):
+    r"""Return M so that perturbed rows reach well beyond the data.
+
+    .. math:: \Bigl\lfloor \frac{3}{4} \log_{1 + \tau}
+              \frac{\|x\|^2}{2 \sqrt d \sigma^2} \Bigr\rfloor + 1
+
+    with the mean norm of the rows: Xu et al. (2022), appendix B, as their code has it.
+    """
+    ratio = norm**2 / (2 * math.sqrt(d) * sigma**2)
+    return max(1, int(0.75 * math.log(ratio) / math.log1p(tau)) + 1)
+
+
+def trained_height(sigma, tau, M):
+    """Return the mean height of the highest training points: PFGM's ``z_max``."""
+    return math.sqrt(2 / math.pi) * sigma * (1 + tau) ** M
+
+
+def network_field(points, weights):
+    """Return the field that a network sees at points: see `_modules.encode`."""
+    return encode(points, weights, torch.relu)
+
+
+def network_mean(X, height, weights):
+    """Return the mean charge that a network's field points away from.
+
+    Where it points down or along the plane, lines are taken to rise by a little.
+    """
+    E = network_field(torch.cat([X, torch.full_like(X[:, :1], height)], dim=1), weights)
+    rise = torch.maximum(E[:, -1:], _SMALLEST_RISE * E.norm(dim=1, keepdim=True))
+    return X - height * E[:, :-1] / rise
+
+
+def projected_velocity(t, points, weights):
+    """Return E / (E . y) at points y: the equation of the document.
+
+    The length of y grows as ``d|y|^2 / ds = 2``. It is blind to the sign of E, and has
+    a pole where E is at a right angle to y.
+    """
+    E = network_field(points, weights)
+    return E / (E * points).sum(1, keepdim=True)
