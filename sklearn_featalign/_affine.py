@@ -118,9 +118,11 @@ def from_columns(C, frame):
 def column_lengths(frame):
     """Return the standard deviation of each column after `to_columns`.
 
-    That is of coordinates of variance one; it is one where rows span all dimensions.
+    That is of coordinates of variance one; it is one where rows span all dimensions,
+    and said to be one where a column is constant.
     """
-    return frame["basis"].square().sum(1).sqrt()
+    lengths = frame["basis"].square().sum(1).sqrt()
+    return torch.where(lengths > 0, lengths, 1.0)
 
 
 def isometry(frame):

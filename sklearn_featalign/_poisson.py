@@ -41,7 +41,7 @@ _PROBES = 1000
 
 # Steps of the bisection for a height, over this many powers of e either way.
 _BISECTIONS = 40
-_LOG_RANGE = 10.0
+_LOG_RANGE = 7.0
 
 # No height is less than this share of the size of the data, where squared distances
 # lose their digits.
@@ -170,7 +170,8 @@ def perplexity_height(charges, log_counts, perplexity):
     """Return the height at which the median row sees so many charges.
 
     The perplexity of a row is the exponential of the entropy of its weights, with
-    itself left out. It grows with the height, and is at most the number of charges.
+    itself left out. It grows with the height. In few dimensions it is large even in the
+    plane, whose height is then a thousandth of the distances between charges.
     """
     X = probes(charges)
     own = own_charges(X, charges, log_counts, math.inf)

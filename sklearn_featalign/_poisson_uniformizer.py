@@ -77,9 +77,9 @@ _MANY_DIMENSIONS = 8
 # A row sees so many charges at the height of an outlier score or of a contraction.
 _PERPLEXITY = 15
 
-# In shares of the start height: a row so near to a charge coincides with it; one that
-# comes back so near to a charge, with it, may have started on it; and it has, if
-# without it comes back so near. So many charges are tried.
+# In shares of the height by the spacing of rows: a row so near to a charge coincides
+# with it; one that comes back so near to a charge, with it, may have started on it; and
+# it has, if without it comes back so near. So many charges are tried.
 _COINCIDENT = 1e-3
 _BESIDE = 10.0
 _AT_HOME = 0.01
@@ -544,9 +544,9 @@ class PoissonUniformizer(
             charges = state["charges"] @ state["turned"]
 
             def function(X):
-                Z = to_coordinates(X, state["frame"]) @ state["turned"]
-                within = _COINCIDENT * height
-                own = own_charges(Z, charges, state["log_counts"], within)
+                Z = to_coordinates(X, state["frame"])
+                own = self._find_own(Z, state)
+                Z = Z @ state["turned"]
                 mean = mean_charge(Z, height, charges, state["log_counts"], own)
                 return -self._unit * (Z - mean).norm(dim=1, keepdim=True)
 
@@ -636,6 +636,7 @@ class PoissonUniformizer(
             "_turned": turned,
             "_unit": unit,
             "_size": size,
+            "_spacing": spacing,
             "_projected": self._is_projected(),
             "_weights": None,
         }
@@ -707,15 +708,15 @@ class PoissonUniformizer(
         return weights() | {"loss_curve_": losses, "n_iter_": len(losses)}
 
     def _warn_of_many_dimensions(self):
-        n_dimensions = self.charges_.shape[1]
-        if n_dimensions > _MANY_DIMENSIONS and self._get_output() != "flow":
+        d = self.charges_.shape[1]
+        if d > _MANY_DIMENSIONS and self._get_output() != "flow":
             warnings.warn(
-                f"Rows flow in {n_dimensions} dimensions. Up to {_MANY_DIMENSIONS} they "
-                "become uniform and keep what they know; beyond, they were seen to "
-                "lose their classes (64 dimensions) or to stay near the pole (128). "
-                "Take fewer, by PCA for example.",
+                f"Rows flow in {d} dimensions. Up to {_MANY_DIMENSIONS} they become "
+                "uniform and keep what they know; beyond, they were seen to lose their "
+                "classes (64 dimensions) or to stay near the pole (128). Take fewer, "
+                "by PCA for example.",
                 UserWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
 
     def _check_width(self, X, n_columns, method):
@@ -762,7 +763,7 @@ class PoissonUniformizer(
                 points = self._project(points, state, 0.0, self.end_height_)
                 rows = from_coordinates(points[:, :-1], state["frame"])
                 return torch.cat([rows, points[:, -1:]], dim=1)
-            own = self._find_own(Z, state, _COINCIDENT * self.start_height_)
+            own = None if state["weights"] else self._find_own(Z, state)
             heights = self.start_height_, self.end_height_
             return self._leave(self._follow(Z, state, own, *heights), state)
 
@@ -794,10 +795,10 @@ class PoissonUniformizer(
         near = squared_distances(Z, state["charges"])
         n_tried = min(_TRIED, near.shape[1])
         D, nearest = near.topk(n_tried, dim=1, largest=False)
-        best = torch.full_like(D[:, 0], _AT_HOME * self.start_height_)
+        best = torch.full_like(D[:, 0], _AT_HOME * self._spacing)
         Z = Z.clone()
         for k in range(n_tried):
-            rows = (D[:, k] <= (_BESIDE * self.start_height_) ** 2).nonzero()[:, 0]
+            rows = (D[:, k] <= (_BESIDE * self._spacing) ** 2).nonzero()[:, 0]
             if len(rows) == 0:
                 continue
             index = nearest[rows, k, None]
@@ -809,9 +810,8 @@ class PoissonUniformizer(
             best[rows[home]] = away[home]
         return Z
 
-    def _find_own(self, Z, state, within):
-        if self._weights is not None:
-            return None
+    def _find_own(self, Z, state):
+        within = _COINCIDENT * self._spacing
         return own_charges(Z, state["charges"], state["log_counts"], within)
 
     def _descend(self, Z, state, own=None):

@@ -1,7 +1,7 @@
 r"""From a uniform hemisphere to a normal distribution and a cube, and back.
 
-Where lines of force end, far from the charges, rows are uniform on a hemisphere in d + 1
-dimensions. Of a point (x, r) on it the ratio :math:`|x|^2 / (d r^2)` has the F(d, 1)
+Far from the charges, where lines of force end, rows are uniform on a hemisphere in d +
+1 dimensions. Of a point (x, r) on it the ratio :math:`|x|^2 / (d r^2)` has the F(d, 1)
 distribution; of a normal point g :math:`|g|^2` has the chi-squared one. Rows keep their
 direction and take the length of equal probability.
 

@@ -1,0 +1,253 @@
+"""The field and its lines: direct sums, closed forms, and scipy's own solver."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy.integrate import solve_ivp
+from scipy.spatial.distance import cdist
+from scipy.special import softmax
+
+from sklearn_featalign._flow import follow, integrate
+from sklearn_featalign._poisson import (
+    data_size,
+    field,
+    largest_exponent,
+    mean_charge,
+    network_mean,
+    normalized_field,
+    own_charges,
+    perplexity_height,
+    perturb,
+    projected_velocity,
+    spacing_height,
+    trained_height,
+)
+
+
+def make_charges(n_charges=20, d=3, seed=0):
+    rng = np.random.default_rng(seed)
+    counts = torch.from_numpy(rng.integers(1, 4, size=n_charges)).double()
+    return torch.from_numpy(rng.normal(size=(n_charges, d))), counts.log()
+
+
+def make_points(n_samples=10, d=3, seed=1):
+    return torch.from_numpy(np.random.default_rng(seed).normal(size=(n_samples, d)))
+
+
+def true_field(x, r, charges, counts):
+    """Return E as it is written down."""
+    d = charges.shape[1]
+    steps = np.column_stack([x - charges, np.full(len(charges), r)])
+    weights = counts / np.linalg.norm(steps, axis=1) ** (d + 1)
+    return weights @ steps
+
+
+@pytest.mark.parametrize("height", [0.01, 1.0, 100.0])
+def test_the_mean_charge_is_what_the_field_points_away_from(height):
+    charges, log_counts = make_charges()
+    X = make_points()
+    Y = mean_charge(X, height, charges, log_counts)
+    counts = log_counts.exp().numpy()
+    for x, y in zip(X.numpy(), Y.numpy(), strict=True):
+        E = true_field(x, height, charges.numpy(), counts)
+        np.testing.assert_allclose(x - y, height * E[:-1] / E[-1], rtol=1e-9)
+
+
+def test_nothing_overflows_in_hundreds_of_dimensions():
+    charges, log_counts = make_charges(d=600)
+    for X in (make_points(d=600) * 1e-3, make_points(d=600) * 1e60):
+        assert mean_charge(X, 1e-3, charges, log_counts).isfinite().all()
+
+
+def test_a_row_on_a_charge_takes_one_row_off_it():
+    charges, _ = make_charges(4)
+    counts = torch.tensor([1.0, 3.0, 2.0, 1.0], dtype=torch.float64)
+    X = torch.cat([charges, charges[:1] + 0.5])
+    own = own_charges(X, charges, counts.log(), 1e-3)
+    assert own[0][:4, 0].tolist() == [0, 1, 2, 3]
+    np.testing.assert_allclose(
+        own[1][:, 0], [-np.inf, np.log(2 / 3), np.log(1 / 2), -np.inf, 0], atol=1e-12
+    )
+    Y = mean_charge(X, 0.7, charges, counts.log(), own)
+    for i in range(5):
+        left = counts.clone()
+        if i < 4:
+            left[i] -= 1
+        kept = left > 0
+        expected = mean_charge(X[[i]], 0.7, charges[kept], left[kept].log())
+        torch.testing.assert_close(Y[[i]], expected)
+
+
+def test_the_lines_of_one_charge_are_straight():
+    """Over one charge x - y grows as the height does, whatever the solver's order."""
+    charge = torch.tensor([[0.5, -1.0]], dtype=torch.float64)
+    X = make_points(d=2)
+
+    def mean(X, height):
+        return mean_charge(X, height, charge, torch.zeros(1).double())
+
+    out = follow(mean, X, 0.1, 5.0, 1.0, "rk4", 200)
+    torch.testing.assert_close(out - charge, 50 * (X - charge), rtol=1e-6, atol=1e-6)
+    back = follow(mean, out, 5.0, 0.1, 1.0, "rk4", 200)
+    torch.testing.assert_close(back, X, rtol=1e-6, atol=1e-6)
+
+
+def two_charges(X, height):
+    charges = torch.tensor([[1.0, 0.0], [-1.0, 0.5]], dtype=torch.float64)
+    return mean_charge(X, height, charges, torch.tensor([0.0, 0.7]).double())
+
+
+def reference_line(x, start, end):
+    """Return where a line goes by scipy, in ``dx / dr = E_x / E_r``."""
+    charges = np.array([[1.0, 0.0], [-1.0, 0.5]])
+    counts = np.exp([0.0, np.float32(0.7)])
+
+    def slope(r, x):
+        E = true_field(x, r, charges, counts)
+        return E[:-1] / E[-1]
+
+    path = solve_ivp(slope, (start, end), x, method="DOP853", rtol=1e-12, atol=1e-12)
+    return path.y[:, -1]
+
+
+@pytest.mark.parametrize(
+    ("solver", "order"), [("euler", 1), ("midpoint", 2), ("rk4", 4)]
+)
+def test_the_order_of_each_solver(solver, order):
+    X = make_points(6, 2)
+    expected = np.array([reference_line(x, 0.2, 30.0) for x in X.numpy()])
+    errors = []
+    for n_steps in (40, 80, 160):
+        out = follow(two_charges, X, 0.2, 30.0, 1.0, solver, n_steps)
+        errors.append(np.abs(out.numpy() - expected).max())
+    orders = np.log2(np.array(errors[:-1]) / errors[1:])
+    assert (orders > order - 0.35).all() and orders[-1] < order + 0.9
+
+
+def test_the_adaptive_solver_keeps_its_tolerance_in_each_row():
+    X = torch.cat([make_points(6, 2), make_points(300, 2) * 1e-3 + 5])
+    expected = np.array([reference_line(x, 0.2, 30.0) for x in X[:6].numpy()])
+    out = follow(two_charges, X, 0.2, 30.0, 1.0, "dopri5", 1)
+    np.testing.assert_allclose(out[:6], expected, rtol=1e-5, atol=1e-5)
+
+
+def test_infinity_is_near():
+    """From a height of 1e6 on lines are straight to a millionth."""
+    X = make_points(6, 2)
+    low, high = (
+        follow(two_charges, X, 0.2, height, 1.0, "rk4", 100) / height
+        for height in (1e6, 1e9)
+    )
+    torch.testing.assert_close(low, high, rtol=0, atol=1e-5)
+
+
+def test_the_size_of_the_data_counts_rows():
+    charges, log_counts = make_charges()
+    rows = np.repeat(charges.numpy(), log_counts.exp().round().int().numpy(), axis=0)
+    expected = np.sqrt(rows.var(0).mean())
+    assert data_size(charges, log_counts) == pytest.approx(expected)
+
+
+def test_the_spacing_height_follows_the_fifth_neighbor():
+    charges, _ = make_charges(300, 4)
+    fifth = np.sort(cdist(charges, charges), axis=1)[:, 5]
+    expected = np.sort(fifth)[(len(fifth) - 1) // 2] / 4 / 4**0.25
+    assert spacing_height(charges, 1.0) == pytest.approx(expected)
+    # Of two charges there is one neighbour; a floor holds where all but coincide.
+    assert spacing_height(charges[:2], 1.0) > 0.1
+    close = torch.cat([charges, charges + 1e-12])
+    assert spacing_height(close[::300][:2], 1.0) == 1e-6
+
+
+@pytest.mark.parametrize("perplexity", [30, 100])
+def test_the_perplexity_height(perplexity):
+    charges, _ = make_charges(200, 4)
+    log_counts = torch.zeros(200, dtype=torch.float64)
+    height = perplexity_height(charges, log_counts, perplexity)
+    D = cdist(charges, charges) ** 2 + height**2
+    logits = -5 / 2 * np.log(D)
+    np.fill_diagonal(logits, -np.inf)
+    P = softmax(logits, axis=1)
+    entropy = -np.sum(P * np.log(np.maximum(P, 1e-300)), axis=1)
+    middle = np.sort(entropy)[(len(entropy) - 1) // 2]
+    assert np.exp(middle) == pytest.approx(perplexity, rel=1e-6)
+    lowest = perplexity_height(charges, log_counts, 1)
+    assert lowest == pytest.approx(np.sqrt((D - height**2).mean()) / np.exp(7))
+
+
+def test_perturbed_points_are_those_of_the_paper():
+    """Heights and distances over their reach are normal and chi; directions uniform."""
+    X = torch.zeros(20000, 3, dtype=torch.float64) + 5
+    generator = torch.Generator().manual_seed(0)
+    points = perturb(X, 0.1, 0.03, 50.0, generator).numpy()
+    steps, heights = points[:, :-1] - 5, points[:, -1]
+    assert (heights > 0).all()
+    # E (1 + tau)^(2 m) with m uniform, in closed form.
+    rate = 2 * 50 * math.log(1.03)
+    reach = 0.1**2 * (math.exp(rate) - 1) / rate
+    assert np.mean(heights**2) == pytest.approx(reach, rel=0.05)
+    assert np.mean(np.square(steps).sum(1)) == pytest.approx(3 * reach, rel=0.05)
+    directions = steps / np.linalg.norm(steps, axis=1, keepdims=True)
+    assert np.abs(directions.mean(0)).max() < 0.02
+    np.testing.assert_allclose(
+        directions.T @ directions / len(X), np.eye(3) / 3, atol=0.02
+    )
+    again = perturb(X, 0.1, 0.03, 50.0, torch.Generator().manual_seed(0))
+    np.testing.assert_array_equal(again, points)
+
+
+def test_what_a_network_is_trained_for():
+    charges, _ = make_charges()
+    points = torch.cat([make_points(), torch.linspace(0.1, 3, 10)[:, None]], dim=1)
+    E = field(points, charges)
+    for point, own in zip(points.numpy(), E.numpy(), strict=True):
+        true = true_field(point[:-1], point[-1], charges.numpy(), np.ones(20))
+        np.testing.assert_allclose(own, true * (point[-1] / true[-1]), rtol=1e-9)
+    goal = normalized_field(E, 5.0)
+    torch.testing.assert_close(
+        goal.norm(dim=1), 3**0.5 * E.norm(dim=1) / (E.norm(dim=1) + 5)
+    )
+    unit = torch.nn.functional.normalize
+    torch.testing.assert_close(unit(goal), unit(E))
+
+
+def one_charge_network(d, charge=0.0):
+    """Return the weights of a network that knows the field of one charge."""
+    bias = torch.zeros(d + 1, dtype=torch.float64)
+    bias[:d] = -charge
+    return {"weight0": torch.eye(d + 1, dtype=torch.float64), "bias0": bias}
+
+
+def test_a_network_that_knows_one_charge():
+    weights = one_charge_network(3, charge=2.0)
+    Y = network_mean(make_points(), 0.5, weights)
+    torch.testing.assert_close(Y, torch.full_like(Y, 2.0))
+    # Where its lines point down they are taken to rise by a little.
+    down = {"weight0": -weights["weight0"], "bias0": -weights["bias0"]}
+    assert network_mean(make_points(), 0.5, down).isfinite().all()
+
+
+def test_the_documents_equation():
+    """The squared length of y grows by twice the time, along rays for one charge."""
+    points = torch.cat([make_points(), torch.ones(10, 1)], dim=1)
+    weights = one_charge_network(3)
+    out = integrate(
+        lambda t, y: projected_velocity(t, y, weights), points, 0.0, 1.0, "rk4", 50
+    )
+    length = (points.square().sum(1) + 2).sqrt()
+    torch.testing.assert_close(out.norm(dim=1), length, rtol=1e-6, atol=0)
+    unit = torch.nn.functional.normalize
+    torch.testing.assert_close(unit(out), unit(points))
+    other = one_charge_network(3, charge=0.7)
+    velocity = projected_velocity(0.0, points, other)
+    torch.testing.assert_close((velocity * points).sum(1), torch.ones(10).double())
+
+
+def test_the_papers_formula_for_the_largest_exponent():
+    assert largest_exponent(1.0, 128, 0.01, 0.03) == 155
+    # So that rows are moved by their own norm, about: here by twice of it.
+    M = largest_exponent(30.0, 3072, 0.01, 0.03)
+    assert 1 < 3072**0.5 * 0.01 * 1.03**M / 30 < 100
+    assert trained_height(0.01, 0.03, 20) == pytest.approx(0.0144, abs=1e-4)
