@@ -266,7 +266,7 @@ def detectors(X):
     width = np.sqrt(X.var(0).mean())
     grid = {"bandwidth": width * np.logspace(-1.5, 0.5, 9)}
     return {
-        "field strength": PoissonUniformizer(scaling="view").fit(X),
+        "field strength": PoissonUniformizer().fit(X),
         "LocalOutlierFactor": LocalOutlierFactor(novelty=True).fit(X),
         "IsolationForest": IsolationForest(random_state=0).fit(X),
         "KernelDensity": GridSearchCV(KernelDensity(), grid, cv=3)

@@ -417,7 +417,6 @@ class PoissonUniformizer(
         for name, value in fitted.items():
             setattr(self, name, value)
         remember_features(self, X)
-        self._warn_of_many_dimensions()
         return self
 
     def transform(self, X):
@@ -437,6 +436,7 @@ class PoissonUniformizer(
         check_names(self, X)
         X = check_rows(self, X)
         self._check_width(X, self.n_features_in_, "")
+        self._warn_of_many_dimensions()
         return self._map(X, self._n_outputs, self._forward)
 
     def inverse_transform(self, X):
@@ -716,7 +716,7 @@ class PoissonUniformizer(
                 "classes (64 dimensions) or to stay near the pole (128). Take fewer, "
                 "by PCA for example.",
                 UserWarning,
-                stacklevel=5,
+                stacklevel=4,
             )
 
     def _check_width(self, X, n_columns, method):

@@ -1,4 +1,4 @@
-"""What holds for every aligner, whatever it computes."""
+"""What holds for every aligner and for the uniformizer, whatever they compute."""
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,7 @@ from sklearn.base import clone
 from sklearn_featalign import (
     HalfSharedMLPAligner,
     KernelGCCAAligner,
+    PoissonUniformizer,
     RBFAutoScaleAligner,
 )
 
@@ -36,6 +37,15 @@ ALIGNERS = WITH_LANDMARKS | {
     "mlp views": HalfSharedMLPAligner(views=[2, 2], batch_size=50, **MLP),
     "mlp closed form": HalfSharedMLPAligner(
         views=[1, 2, 1], early_stopping=True, **CLOSED_FORM, **MLP
+    ),
+    "poisson": PoissonUniformizer(),
+    "poisson compressed": PoissonUniformizer(
+        n_charges=30, output="hemisphere", solver="dopri5", random_state=0
+    ),
+    "poisson contract": PoissonUniformizer(direction="contract"),
+    "poisson network": PoissonUniformizer(field="network", **MLP),
+    "poisson projected": PoissonUniformizer(
+        field="network", parametrization="projected", **MLP
     ),
 }
 
@@ -137,7 +147,7 @@ def test_random_landmarks_are_the_same_objects_in_every_feature_space(
 
 def fewer_columns(X, aligner):
     """Return X without its last column, unless the views need it."""
-    return X[:, :-1] if aligner.views is None else X
+    return X[:, :-1] if getattr(aligner, "views", None) is None else X
 
 
 def test_an_interrupted_refit_leaves_the_old_fit_usable(aligner, monkeypatch):
@@ -149,6 +159,7 @@ def test_an_interrupted_refit_leaves_the_old_fit_usable(aligner, monkeypatch):
 
     monkeypatch.setattr("sklearn_featalign._affinity.solve_rate", interrupt)
     monkeypatch.setattr("sklearn_featalign._training.batch_affinity", interrupt)
+    monkeypatch.setattr("sklearn_featalign._poisson_uniformizer.isometry", interrupt)
     with pytest.raises(KeyboardInterrupt):
         aligner.fit(fewer_columns(X, aligner))
     np.testing.assert_array_equal(aligner.transform(X), before)
@@ -163,6 +174,8 @@ def test_a_failed_refit_leaves_the_old_fit_usable(aligner):
     bad, message = {"c": 1e-4}, "must lie strictly between"
     if isinstance(aligner, HalfSharedMLPAligner):
         bad, message = {"lr": 1e30}, "The loss is nan in epoch"
+    elif isinstance(aligner, PoissonUniformizer):
+        bad, message = {"hidden_layer_sizes": [0]}, "integers of at least 1"
     with pytest.raises(ValueError, match=message):
         aligner.set_params(**bad).fit(fewer_columns(blobs(), aligner))
     np.testing.assert_array_equal(aligner.transform(X), before)

@@ -11,6 +11,7 @@ from sklearn.utils._param_validation import InvalidParameterError
 from sklearn_featalign import (
     HalfSharedMLPAligner,
     KernelGCCAAligner,
+    PoissonUniformizer,
     RBFAutoScaleAligner,
 )
 
@@ -25,7 +26,11 @@ def with_value(value):
     return changed
 
 
-ALIGNERS = [RBFAutoScaleAligner(n_landmarks=2), HalfSharedMLPAligner(max_epochs=1)]
+ALIGNERS = [
+    RBFAutoScaleAligner(n_landmarks=2),
+    HalfSharedMLPAligner(max_epochs=1),
+    PoissonUniformizer(),
+]
 BAD_ROWS = {
     "all rows equal": (np.ones((5, 3)), ValueError, "X has no spread: all rows"),
     "one row": (X[:1], ValueError, r"1 sample\(s\).*minimum of 2 is required"),
@@ -104,6 +109,33 @@ OF_MLP = {
 }
 
 
+OF_POISSON = {
+    "output": ["sphere", None],
+    "field": ["charges", None],
+    "direction": ["forward", 1],
+    "radius": [0, -1.0, np.nan, None],
+    "start_height": [-0.1, np.nan, None, "silverman"],
+    "contraction": [0, 1, 1.5, None],
+    "scaling": ["columns", True],
+    "solver": ["heun", None],
+    "n_steps": [0, 2.5, None],
+    "n_charges": [0, 2.5, "auto"],
+    "parametrization": ["vertical", None],
+    "hidden_layer_sizes": [8, "32"],
+    "tau": [0, -1.0, None],
+    "sigma": [0, -1.0, None],
+    "M": [0, -1.0, None],
+    "gamma": [-1.0, None],
+    "max_epochs": [0, 1.5],
+    "lr": [0, -1.0],
+    "large_batch_size": [1, 2.5, None],
+    "small_batch_size": [0, 2.5, None],
+    "device": [None, 0],
+    "batch_size": [0, 1.5, None],
+    "random_state": ["seed", -1.5],
+}
+
+
 @pytest.mark.parametrize(
     ("Aligner", "name", "value"),
     [
@@ -112,6 +144,7 @@ OF_MLP = {
             (RBFAutoScaleAligner, BAD_PARAMETERS),
             (KernelGCCAAligner, OF_GCCA),
             (HalfSharedMLPAligner, OF_MLP),
+            (PoissonUniformizer, OF_POISSON),
         )
         for name, values in parameters.items()
         for value in values

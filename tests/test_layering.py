@@ -8,7 +8,17 @@ import pytest
 import sklearn_featalign
 
 FOLDER = Path(sklearn_featalign.__file__).parent
-PURE = ["_affinity", "_cca", "_coordinates", "_gcca", "_losses", "_similarity"]
+PURE = [
+    "_affine",
+    "_affinity",
+    "_cca",
+    "_coordinates",
+    "_gcca",
+    "_losses",
+    "_poisson",
+    "_similarity",
+    "_uniform",
+]
 TORCH_ALONE = [*PURE, "_modules"]
 RINGS = {name: 0 for name in TORCH_ALONE} | {
     "_torch": 1,
@@ -17,12 +27,14 @@ RINGS = {name: 0 for name in TORCH_ALONE} | {
     "_targets": 1,
     "_training": 1,
     "_views": 1,
+    "_flow": 2,
     "metrics": 2,
     "_base": 3,
     "_landmark_aligner": 4,
     "_rbf_aligner": 5,
     "_gcca_aligner": 5,
     "_mlp_aligner": 5,
+    "_poisson_uniformizer": 5,
 }
 
 

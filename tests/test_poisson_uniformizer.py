@@ -238,11 +238,13 @@ def test_129_dimensions_in_float32(field):
 
 def test_many_dimensions_warn():
     X = np.random.default_rng(0).normal(size=(40, 9))
+    u = PoissonUniformizer().fit(X)
     with pytest.warns(UserWarning, match="flow in 9 dimensions") as record:
-        PoissonUniformizer().fit(X)
+        u.transform(X)
     assert record[0].filename == __file__
-    PoissonUniformizer().fit(X[:, :8])
-    PoissonUniformizer(direction="contract").fit(X)
+    assert u.score_samples(X).shape == (40,)
+    PoissonUniformizer().fit(X[:, :8]).transform(X[:, :8])
+    PoissonUniformizer(direction="contract").fit(X).transform(X)
 
 
 RANGES = [

@@ -12,6 +12,7 @@ import sklearn_featalign
 from sklearn_featalign import (
     HalfSharedMLPAligner,
     KernelGCCAAligner,
+    PoissonUniformizer,
     RBFAutoScaleAligner,
 )
 
@@ -31,9 +32,16 @@ VARIANTS = [
     KernelGCCAAligner(hub_neighbors=0, linear=1.0, power=2.5, n_landmarks=3),
     HalfSharedMLPAligner(3, target="y", loss="mse", batch_size=8, max_epochs=3),
     HalfSharedMLPAligner(target="joint_pca", loss="mse", input_noise=0.1, max_epochs=3),
+    PoissonUniformizer(output="hemisphere", solver="midpoint", n_charges=5),
+    PoissonUniformizer(output="normal", scaling="view", batch_size=50),
+    PoissonUniformizer(direction="contract"),
+    PoissonUniformizer(field="network", max_epochs=3),
+    PoissonUniformizer(field="network", parametrization="projected", max_epochs=3),
 ]
 few_rows = pytest.mark.filterwarnings(
-    "ignore:n_landmarks=1000 is greater", "ignore:whiten='pca' of"
+    "ignore:n_landmarks=1000 is greater",
+    "ignore:whiten='pca' of",
+    "ignore:Rows flow in",
 )
 
 # What check_estimator leaves out.
@@ -52,8 +60,8 @@ FURTHER_CHECKS = [
 
 
 def test_the_known_estimators_are_found():
-    known = {HalfSharedMLPAligner, KernelGCCAAligner, RBFAutoScaleAligner}
-    assert known <= set(ESTIMATORS)
+    aligners = {HalfSharedMLPAligner, KernelGCCAAligner, RBFAutoScaleAligner}
+    assert aligners | {PoissonUniformizer} <= set(ESTIMATORS)
 
 
 @few_rows
