@@ -47,7 +47,7 @@ CORRECTED = PUBLISHED | {"M": "auto", "gamma": 5.0}
 
 
 class NeighborAverage(TransformerMixin, BaseEstimator):
-    """The mean of the 10 nearest training rows, a row itself left out."""
+    """The mean of the 10 nearest training rows, which leaves a training row out."""
 
     def __init__(self, n_neighbors=10):
         self.n_neighbors = n_neighbors
@@ -55,16 +55,17 @@ class NeighborAverage(TransformerMixin, BaseEstimator):
     def fit(self, X, y=None):
         """Keep the rows."""
         self.X_ = X
-        self.index_ = NearestNeighbors(n_neighbors=self.n_neighbors + 1).fit(X)
+        self.index_ = NearestNeighbors(n_neighbors=self.n_neighbors).fit(X)
         return self
 
+    def fit_transform(self, X, y=None):
+        """Average others, for training rows."""
+        rows = self.fit(X).index_.kneighbors(return_distance=False)
+        return X[rows].mean(1)
+
     def transform(self, X):
-        """Average."""
-        distances, rows = self.index_.kneighbors(X)
-        # The first column is the row itself, where it is a training row.
-        is_own = distances[:, :1] < 1e-9
-        rows = np.where(is_own, rows[:, 1:], rows[:, :-1])
-        return self.X_[rows].mean(1)
+        """Average, for new rows."""
+        return self.X_[self.index_.kneighbors(X, return_distance=False)].mean(1)
 
 
 def methods(X, seed):

@@ -30,7 +30,7 @@ def fit_affine(map_rows, n_samples, scaling, rounding=0.0):
     scaling : {"whiten", "view", None}
         "whiten" gives uncorrelated coordinates of variance one, "view" takes off the
         mean and divides all columns by the root of their mean variance, None leaves
-        rows as they are.
+        rows as they are, constant columns and all.
     rounding : float
         Relative rounding error of the rows. Where it is as large as their spread there
         is nothing to whiten, and a dimension is dropped.
@@ -45,7 +45,8 @@ def fit_affine(map_rows, n_samples, scaling, rounding=0.0):
         If all rows are equal.
     """
     frame = fit_zscore(map_rows, n_samples, "view" if scaling == "view" else "columns")
-    varying = frame["half_range"] > 0
+    # Beside one that is 1e300 times as wide a column is constant, too.
+    varying = (frame["half_range"] > 0) & frame["std"].isfinite()
     frame["std"] = torch.where(varying, frame["std"], 1.0)
     eye = torch.eye(len(varying), dtype=torch.float64, device=varying.device)
     ones = eye.new_ones(len(varying))

@@ -31,7 +31,7 @@ def integrate(function, Y, start, end, solver, n_steps):
     Y : tensor of shape (n_samples, n_features), float64
     start, end : float
     solver : {"euler", "midpoint", "rk4", "dopri5"}
-        Of torchdiffeq. "dopri5" chooses its own steps.
+        Of torchdiffeq. "dopri5" chooses its own steps, the same for all rows.
     n_steps : int
         Number of equal steps of the others.
 
@@ -117,7 +117,13 @@ class FieldNetwork(torch.nn.Module):
     def forward(self, view0):
         """Return what the network says of the field at fresh points, and the truth."""
         with torch.no_grad():
-            points = perturb(view0[: self.n_points], **self.perturbation)
+            # A batch of all rows comes in their order.
+            order = torch.randperm(
+                len(view0),
+                generator=self.perturbation["generator"],
+                device=view0.device,
+            )
+            points = perturb(view0[order[: self.n_points]], **self.perturbation)
             goal = normalized_field(field(points, view0), self.gamma)
         return network_field(points, self.weights), goal
 

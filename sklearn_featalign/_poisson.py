@@ -36,16 +36,21 @@ from sklearn_featalign._modules import encode
 _HEIGHT_SHARE = 0.25
 _NEIGHBORS = 5
 
-# Rows whose distances or perplexities are looked at for a height, at most.
-_PROBES = 1000
+# Rows whose distances or perplexities are looked at for a height: at most and at least,
+# and so that there are no more distances than these.
+_PROBES = (1000, 64)
+_PROBED_DISTANCES = 2**24
 
 # Steps of the bisection for a height, over this many powers of e either way.
-_BISECTIONS = 40
+_BISECTIONS = 30
 _LOG_RANGE = 7.0
 
 # No height is less than this share of the size of the data, where squared distances
 # lose their digits.
 _SMALLEST_HEIGHT = 1e-6
+
+# A network's points are within this power of e of sigma.
+_LARGEST_LOG = 500.0
 
 # Least sine of the angle at which a network's lines rise.
 _SMALLEST_RISE = 1e-3
@@ -66,8 +71,13 @@ def log_field_weights(X, height, charges, log_counts):
     -------
     L : tensor of shape (n_samples, n_charges)
     """
-    D = squared_distances(X, charges).add_(height**2)
-    return D.log_().mul_(-(charges.shape[1] + 1) / 2).add_(log_counts)
+    D = squared_distances(X, charges)
+    return weigh(D, height, charges.shape[1], log_counts)
+
+
+def weigh(D, height, d, log_counts):
+    """Return logarithms of weights from squared distances, in place."""
+    return D.add_(height**2).log_().mul_(-(d + 1) / 2).add_(log_counts)
 
 
 def mean_charge(X, height, charges, log_counts, own=None):
@@ -139,7 +149,9 @@ def velocity(t, V, mean, size):
 
 def probes(charges):
     """Return some of the charges, evenly spread over their order."""
-    return charges[:: math.ceil(len(charges) / _PROBES)]
+    most, least = _PROBES
+    n_probes = max(least, min(most, _PROBED_DISTANCES // len(charges)))
+    return charges[:: math.ceil(len(charges) / n_probes)]
 
 
 def data_size(charges, log_counts):
@@ -175,11 +187,12 @@ def perplexity_height(charges, log_counts, perplexity):
     """
     X = probes(charges)
     own = own_charges(X, charges, log_counts, math.inf)
-    scale = float(squared_distances(X, charges).mean().sqrt())
+    D = squared_distances(X, charges)
+    scale = float(D.mean().sqrt())
     low, high = -_LOG_RANGE, _LOG_RANGE
     for _ in range(_BISECTIONS):
         middle = (low + high) / 2
-        L = log_field_weights(X, scale * math.exp(middle), charges, log_counts)
+        L = weigh(D.clone(), scale * math.exp(middle), charges.shape[1], log_counts)
         P = L.scatter_add_(1, *own).softmax(1)
         seen = float(torch.special.entr(P).sum(1).median().exp())
         low, high = (middle, high) if seen < perplexity else (low, middle)
@@ -246,13 +259,14 @@ def largest_exponent(norm, d, sigma, tau):
 
     with the mean norm of the rows: Xu et al. (2022), appendix B, as their code has it.
     """
-    ratio = norm**2 / (2 * math.sqrt(d) * sigma**2)
-    return max(1, int(0.75 * math.log(ratio) / math.log1p(tau)) + 1)
+    log_ratio = 2 * (math.log(norm) - math.log(sigma)) - math.log(2 * math.sqrt(d))
+    return max(1, int(0.75 * log_ratio / math.log1p(tau)) + 1)
 
 
 def trained_height(sigma, tau, M):
     """Return the mean height of the highest training points: PFGM's ``z_max``."""
-    return math.sqrt(2 / math.pi) * sigma * (1 + tau) ** M
+    log_growth = min(M * math.log1p(tau), _LARGEST_LOG)
+    return math.sqrt(2 / math.pi) * sigma * math.exp(log_growth)
 
 
 def network_field(points, weights):
@@ -274,7 +288,8 @@ def projected_velocity(t, points, weights):
     """Return E / (E . y) at points y: the equation of the document.
 
     The length of y grows as ``d|y|^2 / ds = 2``. It is blind to the sign of E, and has
-    a pole where E is at a right angle to y.
+    a pole where E is at a right angle to y. The origin stays where it is.
     """
     E = network_field(points, weights)
-    return E / (E * points).sum(1, keepdim=True)
+    product = (E * points).sum(1, keepdim=True)
+    return torch.where(product == 0, 0.0, E / product)

@@ -13,7 +13,7 @@ from sklearn.base import (
     _fit_context,
 )
 from sklearn.callback import CallbackSupportMixin
-from sklearn.utils import check_random_state
+from sklearn.utils import check_random_state, check_scalar
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
@@ -77,16 +77,20 @@ _MANY_DIMENSIONS = 8
 # A row sees so many charges at the height of an outlier score or of a contraction.
 _PERPLEXITY = 15
 
-# In shares of the height by the spacing of rows: a row so near to a charge coincides
-# with it; one that comes back so near to a charge, with it, may have started on it; and
-# it has, if without it comes back so near. So many charges are tried.
+# A row coincides with a charge within this share of the height by the spacing of rows.
 _COINCIDENT = 1e-3
-_BESIDE = 10.0
-_AT_HOME = 0.01
+
+# A row that comes back beside a charge has started on it if without it comes back to
+# it, within a share of that height or of the distance beside it. So many are tried.
+_AT_HOME = (0.01, 0.003)
 _TRIED = 2
 
 # The document's flow time; PFGM's default of the others is that of the signature.
 _PROJECTED_TIME = 1.0
+
+# Heights must lie within these multiples of the size of the data.
+_HEIGHTS = (1e-7, 1e30)
+
 _RADIUS = 100.0
 
 
@@ -99,8 +103,8 @@ class PoissonUniformizer(
     lines of force; far away, these are spread evenly over a hemisphere, from which rows
     are mapped to a cube. Up to about eight dimensions new rows then fill the cube
     evenly, jointly and not column by column as those of
-    :class:`~sklearn.preprocessing.QuantileTransformer` do. The map is continuous and
-    can be undone.
+    :class:`~sklearn.preprocessing.QuantileTransformer` do. The map can be undone. It is
+    continuous but at training rows, which do not see their own charge.
 
     Parameters
     ----------
@@ -122,17 +126,18 @@ class PoissonUniformizer(
         noise from raw features. It is not for ``field="network"``.
 
     radius : float or "auto", default="auto"
-        Height at which lines end, in coordinates of variance one: 100 for the exact
-        field; for a network the height up to which it is trained. With
-        ``parametrization="projected"`` the time to which the flow goes, where the
-        squared length of rows has grown by twice as much: 1. Only for
-        ``direction="expand"``.
+        Height at which lines end, in the coordinates that `scaling` makes: 100 for the
+        exact field; for a network the height up to which it is trained. Rows are the
+        more uniform the higher. With ``parametrization="projected"`` the time to which
+        the flow goes, where the squared length of rows has grown by twice as much: 1.
+        Only for ``direction="expand"``.
 
     start_height : float or "auto", default="auto"
         Height at which lines start, in the same unit. "auto" follows the spacing of
         the rows, :math:`\frac{1}{4} d^{-1/4}` times the median distance to the fifth
         neighbour; for ``direction="contract"`` it is the height at which the median
-        row sees 15 charges; for ``parametrization="projected"`` it is zero.
+        row sees 15 charges, or half of all if that is less, and not lower than the
+        other; for ``parametrization="projected"`` it is zero.
 
     contraction : float, default=0.6
         With ``direction="contract"``, the share of the start height at which rows end.
@@ -141,19 +146,22 @@ class PoissonUniformizer(
         Coordinates in which rows flow. "whiten": uncorrelated, of variance one, and
         nearest to the columns (the symmetric root of their correlations); "view":
         centred, and divided by the root of the mean variance of a column; None: rows
-        as they come, which is what the document does. "auto" is "whiten", for
-        ``direction="contract"`` "view", and for ``parametrization="projected"`` None.
+        as they come, only for ``parametrization="projected"``, whose equation depends
+        on the origin. "auto" is "whiten", for ``direction="contract"`` "view", and for
+        ``parametrization="projected"`` None.
 
     solver : {"rk4", "midpoint", "euler", "dopri5"}, default="rk4"
         Of torchdiffeq: four, two or one evaluations of the field for a step.
-        "dopri5" chooses its own steps, with a tolerance of 1e-7.
+        "dopri5" chooses its own steps, the same for all rows of a batch, with a
+        tolerance of 1e-7.
 
     n_steps : int, default=24
         Number of steps.
 
     n_charges : int or None, default=None
         Compress training rows to so many charges, the centres of as many k-means
-        clusters, each with the weight of its rows. None keeps all rows.
+        clusters, each with the weight of its rows. None keeps all rows. A network is
+        trained on all rows in any case.
 
     parametrization : {"height", "projected"}, default="height"
         Equation that a network's lines are followed by. "height":
@@ -189,7 +197,8 @@ class PoissonUniformizer(
         as X, else CUDA where there is one, else the CPU. It is resolved at each call.
 
     batch_size : int or "auto", default="auto"
-        Rows that flow at a time. The result does not depend on it.
+        Rows that flow at a time. The result does not depend on it, but for "dopri5"
+        within its tolerance.
 
     random_state : int, RandomState instance or None, default=None
         For k-means, for a network and for :meth:`sample`.
@@ -244,14 +253,14 @@ class PoissonUniformizer(
     **To the cube.** On a uniform hemisphere :math:`|x|^2 / (d r^2)` has the F(d, 1)
     distribution. A row keeps its direction and takes the length that has the same
     probability in a normal distribution; the normal distribution function of each
-    column leads to the cube. Where columns are linearly dependent, the output is
+    column leads to the cube. Where columns are linearly dependent, whitened rows are
     uniform over each of them, but not jointly.
 
-    **Back.** :meth:`inverse_transform` follows the lines down. A row that comes down
-    beside a charge starts anew without it, and if it now comes down on it, that is
-    where it came from. The error, of rows that were not used for fitting and in the
-    README's measurements, is a thousandth at most with the default's 96 evaluations of
-    the field, and less than a millionth with 800.
+    **Back.** :meth:`inverse_transform` follows the lines down. For the two charges that
+    a row comes down beside it starts anew without them, and if it now comes down on
+    one, that is where it came from. The README has the error by solver and number of
+    evaluations, on principal components. Columns with heavy tails want more steps than
+    the default.
 
     **What it is for, and what not.** Measured in the README: rows spread evenly over a
     cube of up to eight dimensions, representative subsets drawn from it, and an
@@ -301,7 +310,7 @@ class PoissonUniformizer(
         "scaling": [None, StrOptions({"auto", "whiten", "view"})],
         "solver": [StrOptions(set(SOLVERS))],
         "n_steps": [Interval(Integral, 1, None, closed="left")],
-        "n_charges": [None, Interval(Integral, 1, None, closed="left")],
+        "n_charges": [None, Interval(Integral, 2, None, closed="left")],
         "parametrization": [StrOptions({"height", "projected"})],
         "hidden_layer_sizes": [None, "array-like"],
         "tau": [Interval(Real, 0, None, closed="neither")],
@@ -446,8 +455,8 @@ class PoissonUniformizer(
         ----------
         X : {array-like, tensor} of shape (n_samples, n_features_out)
             As :meth:`transform` returns them. In a cube 0 and 1 are taken for the
-            nearest numbers between them: rows whose output was rounded to them come
-            back somewhat nearer.
+            nearest numbers between them: far rows whose output was rounded to them come
+            back nearer.
 
         Returns
         -------
@@ -474,15 +483,22 @@ class PoissonUniformizer(
                 "output='hemisphere', whose last column is positive; got "
                 f"{float(X[:, -1].min()):.6g}."
             )
-        backward = partial(self._backward, eps=2.0**-23 if is_single(X) else 2.0**-52)
+        finfo = np.finfo(np.float32 if is_single(X) else np.float64)
+        ends = {"least": float(finfo.tiny), "eps": float(finfo.eps)}
+        largest = float(finfo.max)
+
+        def backward(state):
+            function = self._backward(state, ends)
+            return lambda out: function(out).clamp(-largest, largest)
+
         return self._map(X, self.n_features_in_, backward)
 
     def sample(self, n_samples=1):
         """Draw rows: uniform points, carried back to the data.
 
-        They follow a kernel density of the training rows with a Cauchy kernel of the
-        width of the start height. Its tails are heavy: from four dimensions on
-        :class:`~sklearn.mixture.GaussianMixture` draws better rows.
+        With the default `radius` they follow a kernel density of the training rows with
+        a Cauchy kernel of the width of the start height. Its tails are heavy: from four
+        dimensions on :class:`~sklearn.mixture.GaussianMixture` draws better rows.
 
         Parameters
         ----------
@@ -500,11 +516,12 @@ class PoissonUniformizer(
             ``parametrization="projected"``.
         """
         check_is_fitted(self)
-        if self._projected or self.end_height_ < self.start_height_:
+        if self._ends_as_rows:
             raise ValueError(
                 "sample needs direction='expand' and parametrization='height', where "
                 "rows become uniform."
             )
+        check_scalar(n_samples, "n_samples", Integral, min_val=1)
         random_state = check_random_state(self.random_state)
         G = random_state.normal(size=(n_samples, self.charges_.shape[1]))
 
@@ -521,8 +538,9 @@ class PoissonUniformizer(
         """Return how little the field pulls on rows: low for outliers.
 
         That is minus the distance of a row from the mean charge that it sees, at the
-        height where the median training row sees 15 charges, in the units of X. Columns
-        that did not vary in training have no part in it.
+        height where the median training row sees 15 charges (or half of all, and not
+        below the height by the spacing of rows), in the units of X, whatever
+        `scaling`. Columns that did not vary in training have no part in it.
 
         Parameters
         ----------
@@ -579,19 +597,28 @@ class PoissonUniformizer(
             raise ValueError("parametrization='projected' needs field='network'.")
         if contract and self.field == "network":
             raise ValueError("direction='contract' needs field='exact'.")
-        if (projected or contract) and self.output not in ("auto", "flow"):
-            which = (
-                "direction='contract'" if contract else "parametrization='projected'"
-            )
-            raise ValueError(
-                f"{which} does not make rows uniform: output must be 'flow' or 'auto', "
-                f"got {self.output!r}."
-            )
+        if projected or contract:
+            self._check_output()
+        if self.scaling is None and not projected:
+            raise ValueError("scaling=None needs parametrization='projected'.")
         widths = self.hidden_layer_sizes
         if widths is not None and not all(is_width(n) and n >= 1 for n in widths):
             raise ValueError(
                 f"hidden_layer_sizes must be integers of at least 1, got {widths}."
             )
+
+    def _check_output(self):
+        """Refuse the outputs of uniform rows where rows do not become uniform."""
+        if self.output not in ("auto", "flow"):
+            raise ValueError(
+                "direction='contract' and parametrization='projected' do not make rows "
+                f"uniform: output must be 'flow' or 'auto', got {self.output!r}."
+            )
+
+    @property
+    def _ends_as_rows(self):
+        """Whether what was fitted leads to rows, and not to uniform numbers."""
+        return self._projected or self.end_height_ < self.start_height_
 
     def _is_projected(self):
         return self.parametrization == "projected"
@@ -605,10 +632,10 @@ class PoissonUniformizer(
 
     def _get_output(self):
         """Return the output, of what was fitted."""
-        if self.output != "auto":
-            return self.output
-        contracts = self.end_height_ < self.start_height_
-        return "flow" if self._projected or contracts else "cube"
+        if self._ends_as_rows:
+            self._check_output()
+            return "flow"
+        return "cube" if self.output == "auto" else self.output
 
     @property
     def _n_outputs(self):
@@ -628,11 +655,14 @@ class PoissonUniformizer(
             )
         turned, unit = isometry(frame)
         perplexity = min(_PERPLEXITY, len(charges) / 2)
+        score_height = max(
+            perplexity_height(charges @ turned, log_counts, perplexity),
+            spacing_height(charges @ turned, data_size(charges @ turned, log_counts)),
+        )
         fitted = {
             "charges_": charges,
             "charge_counts_": log_counts.exp().round(),
-            "score_height_": unit
-            * perplexity_height(charges @ turned, log_counts, perplexity),
+            "score_height_": unit * score_height,
             "_turned": turned,
             "_unit": unit,
             "_size": size,
@@ -641,20 +671,20 @@ class PoissonUniformizer(
             "_weights": None,
         }
         if self.direction == "contract":
-            start = perplexity_height(charges, log_counts, perplexity)
-            return fitted | self._heights(start, None)
+            start = max(perplexity_height(charges, log_counts, perplexity), spacing)
+            return fitted | self._heights(start, None, size)
         if self.field == "exact":
-            return fitted | self._heights(spacing, _RADIUS * size)
+            return fitted | self._heights(spacing, _RADIUS * size, size)
         tau, sigma, M = float(self.tau), float(self.sigma), self.M
         if M == "auto":
             norm = float(log_counts.softmax(0) @ charges.norm(dim=1))
             M = largest_exponent(norm, charges.shape[1], sigma, tau)
         fitted["M_"] = float(M)
         if self._is_projected():
-            return fitted | self._heights(0.0, _PROJECTED_TIME)
-        return fitted | self._heights(spacing, trained_height(sigma, tau, M))
+            return fitted | self._heights(0.0, _PROJECTED_TIME, size)
+        return fitted | self._heights(spacing, trained_height(sigma, tau, M), size)
 
-    def _heights(self, start, end):
+    def _heights(self, start, end, size):
         """Return the heights between which rows flow, given those of "auto"."""
         if self.start_height != "auto":
             start = float(self.start_height)
@@ -662,12 +692,18 @@ class PoissonUniformizer(
             end = self.contraction * start
         elif self.radius != "auto":
             end = float(self.radius)
-        if self.direction == "expand" and end <= start and not self._is_projected():
+        if self._is_projected():
+            return {"start_height_": start, "end_height_": end}
+        low, high = (share * size for share in _HEIGHTS)
+        if self.direction == "expand" and end <= start:
             raise ValueError(
                 f"The start height {start:.6g} must be below the radius {end:.6g}."
             )
-        if start == 0 and not self._is_projected():
-            raise ValueError("start_height=0 needs parametrization='projected'.")
+        if min(start, end) < low or max(start, end) > high:
+            raise ValueError(
+                f"Rows flow between heights of {start:.6g} and {end:.6g}, which must "
+                f"lie between {low:.6g} and {high:.6g} for float64 to follow them."
+            )
         return {"start_height_": start, "end_height_": end}
 
     def _train(self, rows, frame, fitted, task, hooks, random_state):
@@ -769,7 +805,7 @@ class PoissonUniformizer(
 
         return function
 
-    def _backward(self, state, eps):
+    def _backward(self, state, ends):
         """Return the function from a batch of output to the rows of it."""
 
         def function(out):
@@ -778,7 +814,7 @@ class PoissonUniformizer(
                 points = torch.cat([Z, out[:, -1:]], dim=1)
                 points = self._project(points, state, self.end_height_, 0.0)
                 return from_coordinates(points[:, :-1], state["frame"])
-            end = self._enter(out, state, eps)
+            end = self._enter(out, state, ends)
             Z = self._descend(end, state)
             if self._weights is None:
                 Z = self._come_home(Z, end, state)
@@ -792,22 +828,16 @@ class PoissonUniformizer(
         Such a row left without its charge. With it, it comes down beside it; without
         it, on it. Both charges nearest to where it comes down are tried.
         """
-        near = squared_distances(Z, state["charges"])
-        n_tried = min(_TRIED, near.shape[1])
-        D, nearest = near.topk(n_tried, dim=1, largest=False)
-        best = torch.full_like(D[:, 0], _AT_HOME * self._spacing)
-        Z = Z.clone()
-        for k in range(n_tried):
-            rows = (D[:, k] <= (_BESIDE * self._spacing) ** 2).nonzero()[:, 0]
-            if len(rows) == 0:
-                continue
-            index = nearest[rows, k, None]
+        D = squared_distances(Z, state["charges"])
+        D, nearest = D.topk(min(_TRIED, D.shape[1]), dim=1, largest=False)
+        of_spacing, of_distance = _AT_HOME
+        best = (of_distance * D[:, 0].sqrt()).clamp(min=of_spacing * self._spacing)
+        for index in nearest.split(1, dim=1):
             own = index, change_of_leaving(index, state["log_counts"])
-            again = self._descend(end[rows], state, own)
+            again = self._descend(end, state, own)
             away = (again - state["charges"][index[:, 0]]).norm(dim=1)
-            home = away <= best[rows]
-            Z[rows[home]] = again[home]
-            best[rows[home]] = away[home]
+            Z = torch.where((away <= best)[:, None], again, Z)
+            best = torch.minimum(away, best)
         return Z
 
     def _find_own(self, Z, state):
@@ -841,14 +871,14 @@ class PoissonUniformizer(
         G = to_columns(to_normal(Z, self.end_height_), frame) / column_lengths(frame)
         return G if output == "normal" else torch.special.ndtr(G)
 
-    def _enter(self, out, state, eps):
+    def _enter(self, out, state, ends):
         """Return rows at the end height for an output: undoes `_leave`."""
         output, frame = self._get_output(), state["frame"]
         if output == "flow":
             return to_coordinates(out, frame)
         if output == "hemisphere":
             return from_columns(from_hemisphere(out, self.end_height_), frame)
-        G = from_cube(out, eps) if output == "cube" else out
+        G = from_cube(out, **ends) if output == "cube" else out
         G = from_columns(G * column_lengths(frame), frame)
         return from_normal(G, self.end_height_)
 

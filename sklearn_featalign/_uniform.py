@@ -23,6 +23,9 @@ _NEWTON_STEPS = 40
 # A row in the middle has this length, so that it has a direction.
 _SMALLEST_LENGTH = 1e-150
 
+# Rows are no farther out than this many heights, so that squares are finite.
+_LARGEST_RATIO = 1e100
+
 
 def log_series(log_terms, t):
     """Return ``log(sum_j exp(log_terms[j] + j * t))``, minus infinity without terms."""
@@ -173,6 +176,7 @@ def from_normal(G, height):
     """Return points at a height for those of a normal distribution."""
     length = G.norm(dim=1).clamp(min=_SMALLEST_LENGTH)
     w = to_hemisphere_ratio((length.square() / 2).log(), G.shape[1])
+    w = w.clamp(max=2 * math.log(_LARGEST_RATIO))
     return G * (height * (w / 2).exp() / length)[:, None]
 
 
@@ -184,16 +188,17 @@ def to_hemisphere(X, height):
 
 def from_hemisphere(points, height):
     """Return where directions pass a height: `to_hemisphere`, undone."""
-    return points[:, :-1] * (height / points[:, -1:])
+    ratios = points[:, :-1] / points[:, -1:]
+    return height * ratios.clamp(-_LARGEST_RATIO, _LARGEST_RATIO)
 
 
-def from_cube(U, eps):
-    """Return normal numbers for their probabilities, where 0 and 1 are half an eps off.
+def from_cube(U, least, eps):
+    """Return normal numbers for their probabilities.
 
     Parameters
     ----------
     U : tensor
-    eps : float
-        Of the numbers' precision.
+    least, eps : float
+        0 stands for the first of these, 1 for half of the second less.
     """
-    return torch.special.ndtri(U.clamp(eps / 2, 1 - eps / 2))
+    return torch.special.ndtri(U.clamp(least, 1 - eps / 2))

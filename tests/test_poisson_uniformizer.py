@@ -13,7 +13,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import QuantileTransformer
 
-from sklearn_featalign import PoissonUniformizer
+from sklearn_featalign import PoissonUniformizer, _flow
 
 OUTPUTS = ["cube", "normal", "hemisphere", "flow"]
 PUBLISHED = {
@@ -118,6 +118,26 @@ def test_96_evaluations_are_enough(d):
     assert error.max() < 1e-2 and np.median(error) < 1e-4
 
 
+def test_isolated_training_rows_come_home():
+    X = np.random.default_rng(0).normal(size=(100, 2)) ** 3
+    u = PoissonUniformizer(n_steps=200).fit(X)
+    np.testing.assert_allclose(u.inverse_transform(u.transform(X)), X, atol=1e-4)
+
+
+def test_a_network_is_trained_over_all_rows(monkeypatch):
+    seen = []
+    original = _flow.perturb
+
+    def spy(X, **kwargs):
+        seen.append(X)
+        return original(X, **kwargs)
+
+    monkeypatch.setattr(_flow, "perturb", spy)
+    X = np.sort(unit_rows(), axis=0)
+    PoissonUniformizer(**PUBLISHED, max_epochs=30, random_state=0).fit(X)
+    assert len(torch.cat(seen).unique(dim=0)) == 300
+
+
 def test_equal_rows_and_training_rows_come_home():
     X = np.repeat(blobs(n_samples=60), 2, axis=0)
     u = PoissonUniformizer(n_steps=100).fit(X)
@@ -129,15 +149,22 @@ def test_equal_rows_and_training_rows_come_home():
 
 def test_a_training_row_goes_where_it_goes_without_its_charge():
     X = blobs(n_samples=80)
-    u = PoissonUniformizer(scaling=None, start_height=0.3, radius=100.0)
-    out = u.fit(X).transform(X)
+
+    def flow(X):
+        """Fit, and give heights in the units of X."""
+        unit = np.sqrt(X.var(0, ddof=1).mean())
+        return PoissonUniformizer(
+            output="flow",
+            scaling="view",
+            start_height=0.3 / unit,
+            radius=100 / unit,
+            n_steps=100,
+        ).fit(X)
+
+    out = flow(X).transform(X)
     for row in (0, 17):
-        others = PoissonUniformizer(scaling=None, start_height=0.3, radius=100.0)
-        others.fit(np.delete(X, row, axis=0))
-        expected = others.set_params(output="flow").transform(X[[row]])
-        flow = u.set_params(output="flow").transform(X[[row]])
-        np.testing.assert_allclose(flow, expected, rtol=1e-3)
-    assert out.shape == X.shape
+        expected = flow(np.delete(X, row, axis=0)).transform(X[[row]])
+        np.testing.assert_allclose(out[[row]], expected, rtol=1e-6)
 
 
 def test_two_rows_contract_towards_each_other():
@@ -166,7 +193,7 @@ def test_contraction_helps_classifiers_of_raw_features():
             model.fit(features[known] / 16, y[known])
             return model.score(features[test] / 16, y[test])
 
-        grid = (0.1, 1.0, 10.0, 100.0)
+        grid = (0.1, 1.0, 10.0)
         gains.append(accuracy(contracted, train, grid) - accuracy(X, train, grid))
         for draw in range(5):
             rng = np.random.default_rng(draw)
@@ -227,7 +254,7 @@ def test_equal_columns_stay_equal():
 def test_129_dimensions_in_float32(field):
     X = np.random.default_rng(0).normal(size=(300, 129)).astype(np.float32)
     X /= np.linalg.norm(X, axis=1, keepdims=True)
-    for scaling in ("auto", "view", None):
+    for scaling in ("whiten", "view"):
         u = PoissonUniformizer(
             field=field, scaling=scaling, max_epochs=2, random_state=0
         )
@@ -279,7 +306,11 @@ BAD_COMBINATIONS = [
     ({**PUBLISHED, "output": "normal"}, "output must be 'flow' or 'auto'"),
     ({"hidden_layer_sizes": [0], "field": "network"}, "integers of at least 1"),
     ({"radius": 1e-9}, "must be below the radius"),
-    ({"start_height": 0}, "start_height=0 needs"),
+    ({"start_height": 0}, "heights of 0 and .* must lie between"),
+    ({"radius": 1e200}, "must lie between"),
+    ({"direction": "contract", "contraction": 1e-12}, "must lie between"),
+    ({"field": "network", "M": 1e5}, "must lie between"),
+    ({"scaling": None}, "scaling=None needs parametrization='projected'"),
 ]
 
 
@@ -348,6 +379,21 @@ def test_a_refit_without_a_network_forgets_it():
     )
 
 
+def test_what_is_set_after_the_fit_is_checked_too():
+    u = PoissonUniformizer(direction="contract").fit(blobs())
+    with pytest.raises(ValueError, match="do not make rows uniform"):
+        u.set_params(output="cube").transform(blobs())
+    for n_samples in (0, -1):
+        with pytest.raises(ValueError, match="n_samples"):
+            PoissonUniformizer().fit(blobs()).sample(n_samples)
+
+
+def test_rows_at_the_origin_stay_there():
+    u = PoissonUniformizer(**PUBLISHED, max_epochs=2, random_state=0).fit(unit_rows())
+    origin = u.transform(np.zeros((1, 5)))
+    assert (origin == 0).all() and (u.inverse_transform(origin) == 0).all()
+
+
 def test_output_names_and_frames():
     X = blobs(n_features=2)
     u = PoissonUniformizer().set_output(transform="pandas").fit(X)
@@ -373,11 +419,11 @@ def test_stories_5_and_6():
 
 def test_batches_do_not_matter():
     X = blobs(n_features=3)
-    u = PoissonUniformizer().fit(X)
+    u = PoissonUniformizer(n_steps=6).fit(X)
     expected = u.transform(X)
-    for batch_size in (1, 7):
+    for batch_size in (25, 50):
         u.set_params(batch_size=batch_size)
         np.testing.assert_allclose(u.transform(X), expected, atol=1e-9)
     back = u.inverse_transform(torch.from_numpy(expected))
     assert isinstance(back, torch.Tensor)
-    np.testing.assert_allclose(back, X, atol=1e-2)
+    np.testing.assert_allclose(back, X, atol=0.1)

@@ -37,6 +37,10 @@ def test_python_examples_run(capsys):
     found = (namespace["neighbors"] == own).any(axis=1).mean()
     assert found == namespace["found_jointly"]
     assert namespace["accuracy"] > 0.9
+    Z, Z_again = namespace["Z"], namespace["Z_again"]
+    np.testing.assert_allclose(Z_again, Z, rtol=1e-3, atol=0.1)
+    assert len(set(namespace["representatives"])) > 55
+    assert namespace["outlier_scores"].shape == (900,)
     assert "of 897 rows" in capsys.readouterr().out
 
 
