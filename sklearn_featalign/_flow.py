@@ -1,25 +1,48 @@
-"""Lines of force followed by torchdiffeq, and a network trained to know the field."""
+"""Lines of force followed by torchdiffeq, from rows to an output and back."""
+
+from functools import partial
 
 import torch
-from torch.nn.functional import mse_loss
 from torchdiffeq import odeint
 
-from sklearn_featalign._modules import encoder_weights
+from sklearn_featalign._affine import (
+    column_lengths,
+    from_columns,
+    from_coordinates,
+    to_columns,
+    to_coordinates,
+)
+from sklearn_featalign._affinity import squared_distances
 from sklearn_featalign._poisson import (
-    field,
-    network_field,
-    normalized_field,
-    perturb,
+    change_of_leaving,
+    mean_charge,
+    network_mean,
+    own_charges,
+    projected_velocity,
     start_time,
     stretch,
     velocity,
 )
-from sklearn_featalign._training import PairedRows, train
+from sklearn_featalign._uniform import (
+    from_cube,
+    from_hemisphere,
+    from_normal,
+    to_hemisphere,
+    to_normal,
+)
 
 SOLVERS = ("euler", "midpoint", "rk4", "dopri5")
 
 # Relative and absolute error that a step of dopri5 may have, in the worst row.
 _TOLERANCE = 1e-7
+
+# A row coincides with a charge within this share of the height by the spacing of rows.
+_COINCIDENT = 1e-3
+
+# A row that comes back beside a charge has started on it if without it comes back to
+# it, within a share of that height or of the distance beside it. So many are tried.
+_AT_HOME = (0.01, 0.003)
+_TRIED = 2
 
 
 def integrate(function, Y, start, end, solver, n_steps):
@@ -93,78 +116,159 @@ def follow(mean, X, start, end, size, solver, n_steps):
     return integrate(function, V, *times, solver, n_steps) * stretch(end, size)
 
 
-class FieldNetwork(torch.nn.Module):
-    """A network of the field, and the points that it is trained at.
+class Flow:
+    """What moves batches of rows, on one device.
 
     Parameters
     ----------
-    weights : dict of str to tensor
-        As from `_modules.encoder_weights`.
-    n_points : int
-        Rows of a batch that are perturbed; all of them are charges.
-    gamma : float
-    perturbation : dict
-        ``sigma``, ``tau``, ``M`` and ``generator``: see `_poisson.perturb`.
+    frame : dict
+        As from `_affine.fit_affine`.
+    charges : tensor of shape (n_charges, rank)
+    log_counts : tensor of shape (n_charges,)
+    weights : dict of str to tensor, or None
+        Of a network that knows the field, in place of the charges.
+    heights : tuple of float
+        At which rows start and end.
+    size, spacing : float
+        Of the data, and the height by the spacing of rows.
+    output : {"cube", "normal", "hemisphere", "flow", "projected"}
+        "projected" is the document's equation in place of the lines' own.
+    solver : {"euler", "midpoint", "rk4", "dopri5"}
+    n_steps : int
     """
 
-    def __init__(self, weights, n_points, gamma, perturbation):
-        super().__init__()
-        self.weights = torch.nn.ParameterDict(weights)
-        self.n_points = n_points
-        self.gamma = gamma
-        self.perturbation = perturbation
+    def __init__(
+        self,
+        *,
+        frame,
+        charges,
+        log_counts,
+        weights,
+        heights,
+        size,
+        spacing,
+        output,
+        solver,
+        n_steps,
+    ):
+        self.frame = frame
+        self.charges = charges
+        self.log_counts = log_counts
+        self.weights = weights
+        self.start, self.end = heights
+        self.size = size
+        self.spacing = spacing
+        self.output = output
+        self.solver = solver
+        self.n_steps = n_steps
 
-    def forward(self, view0):
-        """Return what the network says of the field at fresh points, and the truth."""
-        with torch.no_grad():
-            # A batch of all rows comes in their order.
-            order = torch.randperm(
-                len(view0),
-                generator=self.perturbation["generator"],
-                device=view0.device,
-            )
-            points = perturb(view0[order[: self.n_points]], **self.perturbation)
-            goal = normalized_field(field(points, view0), self.gamma)
-        return network_field(points, self.weights), goal
+    def forward(self, X):
+        """Return the output of rows."""
+        Z = to_coordinates(X, self.frame)
+        if self.output == "projected":
+            points = torch.cat([Z, torch.full_like(Z[:, :1], self.start)], dim=1)
+            points = self.project(points, 0.0, self.end)
+            rows = from_coordinates(points[:, :-1], self.frame)
+            return torch.cat([rows, points[:, -1:]], dim=1)
+        own = self.find_own(Z) if self.weights is None else None
+        return self.leave(self.follow(Z, own, self.start, self.end))
 
+    def backward(self, out, least, eps):
+        """Return the rows of an output: `forward`, undone.
 
-def field_loss(network, output, goals, inputs):
-    """Return the mean squared error of a field."""
-    return mse_loss(*output)
+        In a cube 0 stands for `least`, and 1 for half an `eps` less.
+        """
+        if self.output == "projected":
+            Z = to_coordinates(out[:, :-1], self.frame)
+            points = torch.cat([Z, out[:, -1:]], dim=1)
+            points = self.project(points, self.end, 0.0)
+            return from_coordinates(points[:, :-1], self.frame)
+        end = self.enter(out, least, eps)
+        Z = self.descend(end)
+        if self.weights is None:
+            Z = self.come_home(Z, end)
+        return from_coordinates(Z, self.frame)
 
+    def draw(self, G):
+        """Return rows that points of a normal distribution are carried to."""
+        return from_coordinates(self.descend(from_normal(G, self.end)), self.frame)
 
-def field_weights(width, hidden_layer_sizes, generator, device):
-    """Return the weights with which a network of the field starts.
+    def pull(self, X, height, turned):
+        """Return how far rows are from the mean charges that they see at a height.
 
-    Parameters
-    ----------
-    width : int
-        Number of coordinates, the height included.
-    hidden_layer_sizes : sequence of int
-    generator : torch.Generator
-        On the CPU, so that weights do not depend on the device.
-    device : torch.device
-    """
-    weights = encoder_weights([width, *hidden_layer_sizes, width], generator)
-    return {name: weight.to(device) for name, weight in weights.items()}
+        Parameters
+        ----------
+        X : tensor of shape (n_samples, n_features)
+        height : float
+        turned : tensor of shape (rank, rank)
+            As from `_affine.isometry`, which makes distances those of rows.
 
+        Returns
+        -------
+        distances : tensor of shape (n_samples, 1)
+        """
+        Z = to_coordinates(X, self.frame)
+        own = self.find_own(Z)
+        Z = Z @ turned
+        mean = mean_charge(Z, height, self.charges @ turned, self.log_counts, own)
+        return (Z - mean).norm(dim=1, keepdim=True)
 
-def train_field(network, rows, **training):
-    """Train a network of the field by Adam, at a constant rate.
+    def find_own(self, Z):
+        """Return the charges that rows coincide with: see `_poisson.own_charges`."""
+        within = _COINCIDENT * self.spacing
+        return own_charges(Z, self.charges, self.log_counts, within)
 
-    Parameters
-    ----------
-    network : FieldNetwork
-    rows : tensor of shape (n_samples, n_features)
-    **training
-        ``max_epochs``, ``lr``, ``batch_size``, ``generator`` and ``bridge``: see
-        `_training.train`.
+    def follow(self, Z, own, start, end):
+        """Follow the lines of the charges, or of a network, between heights."""
+        if self.weights is None:
+            charges = {"charges": self.charges, "log_counts": self.log_counts}
+            mean = partial(mean_charge, **charges, own=own)
+        else:
+            mean = partial(network_mean, weights=self.weights)
+        return follow(mean, Z, start, end, self.size, self.solver, self.n_steps)
 
-    Returns
-    -------
-    history : skorch.history.History
-    """
-    dataset = PairedRows([rows.to(torch.float32)], {})
-    return train(
-        network, dataset, field_loss, weight_decay=0.0, schedule=None, **training
-    )
+    def descend(self, Z, own=None):
+        """Follow the lines back."""
+        return self.follow(Z, own, self.end, self.start)
+
+    def come_home(self, Z, end):
+        """Return where rows came from, of which some may have started on a charge.
+
+        Such a row left without its charge. With it, it comes down beside it; without
+        it, on it. The charges nearest to where it comes down are tried.
+        """
+        D = squared_distances(Z, self.charges)
+        D, nearest = D.topk(min(_TRIED, D.shape[1]), dim=1, largest=False)
+        of_spacing, of_distance = _AT_HOME
+        best = (of_distance * D[:, 0].sqrt()).clamp(min=of_spacing * self.spacing)
+        for index in nearest.split(1, dim=1):
+            own = index, change_of_leaving(index, self.log_counts)
+            again = self.descend(end, own)
+            away = (again - self.charges[index[:, 0]]).norm(dim=1)
+            Z = torch.where((away <= best)[:, None], again, Z)
+            best = torch.minimum(away, best)
+        return Z
+
+    def project(self, points, start, end):
+        """Follow the document's equation between times."""
+        function = partial(projected_velocity, weights=self.weights)
+        return integrate(function, points, start, end, self.solver, self.n_steps)
+
+    def leave(self, Z):
+        """Return the output for rows at the end height."""
+        if self.output == "flow":
+            return from_coordinates(Z, self.frame)
+        if self.output == "hemisphere":
+            return to_hemisphere(to_columns(Z, self.frame), self.end)
+        G = to_columns(to_normal(Z, self.end), self.frame) / column_lengths(self.frame)
+        return G if self.output == "normal" else torch.special.ndtr(G)
+
+    def enter(self, out, least, eps):
+        """Return rows at the end height for an output: `leave`, undone."""
+        if self.output == "flow":
+            return to_coordinates(out, self.frame)
+        if self.output == "hemisphere":
+            return from_columns(from_hemisphere(out, self.end), self.frame)
+        G = from_cube(out, least, eps) if self.output == "cube" else out
+        G = from_columns(G * column_lengths(self.frame), self.frame)
+        return from_normal(G, self.end)

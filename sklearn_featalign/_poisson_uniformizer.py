@@ -18,33 +18,17 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_featalign._affine import (
-    column_lengths,
     fit_affine,
-    from_columns,
-    from_coordinates,
     isometry,
-    to_columns,
     to_coordinates,
 )
-from sklearn_featalign._affinity import squared_distances
-from sklearn_featalign._flow import (
-    SOLVERS,
-    FieldNetwork,
-    field_weights,
-    follow,
-    integrate,
-    train_field,
-)
+from sklearn_featalign._field_network import FieldNetwork, field_weights, train_field
+from sklearn_featalign._flow import SOLVERS, Flow
 from sklearn_featalign._landmarks import compress
 from sklearn_featalign._poisson import (
-    change_of_leaving,
     data_size,
     largest_exponent,
-    mean_charge,
-    network_mean,
-    own_charges,
     perplexity_height,
-    projected_velocity,
     spacing_height,
     trained_height,
 )
@@ -62,13 +46,6 @@ from sklearn_featalign._torch import (
     torch_generator,
 )
 from sklearn_featalign._training import Bridge
-from sklearn_featalign._uniform import (
-    from_cube,
-    from_hemisphere,
-    from_normal,
-    to_hemisphere,
-    to_normal,
-)
 from sklearn_featalign._views import is_width
 
 # Beyond so many dimensions rows do not become uniform and keep what they know.
@@ -76,14 +53,6 @@ _MANY_DIMENSIONS = 8
 
 # A row sees so many charges at the height of an outlier score or of a contraction.
 _PERPLEXITY = 15
-
-# A row coincides with a charge within this share of the height by the spacing of rows.
-_COINCIDENT = 1e-3
-
-# A row that comes back beside a charge has started on it if without it comes back to
-# it, within a share of that height or of the distance beside it. So many are tried.
-_AT_HOME = (0.01, 0.003)
-_TRIED = 2
 
 # The document's flow time; PFGM's default of the others is that of the signature.
 _PROJECTED_TIME = 1.0
@@ -446,7 +415,7 @@ class PoissonUniformizer(
         X = check_rows(self, X)
         self._check_width(X, self.n_features_in_, "")
         self._warn_of_many_dimensions()
-        return self._map(X, self._n_outputs, self._forward)
+        return self._map(X, self._n_outputs, Flow.forward)
 
     def inverse_transform(self, X):
         """Let rows flow back.
@@ -487,9 +456,8 @@ class PoissonUniformizer(
         ends = {"least": float(finfo.tiny), "eps": float(finfo.eps)}
         largest = float(finfo.max)
 
-        def backward(state):
-            function = self._backward(state, ends)
-            return lambda out: function(out).clamp(-largest, largest)
+        def backward(flow, out):
+            return flow.backward(out, **ends).clamp(-largest, largest)
 
         return self._map(X, self.n_features_in_, backward)
 
@@ -525,14 +493,7 @@ class PoissonUniformizer(
         random_state = check_random_state(self.random_state)
         G = random_state.normal(size=(n_samples, self.charges_.shape[1]))
 
-        def draw(state):
-            def function(G):
-                Z = from_normal(G, self.end_height_)
-                return from_coordinates(self._descend(Z, state), state["frame"])
-
-            return function
-
-        return self._map(G, self.n_features_in_, draw)
+        return self._map(G, self.n_features_in_, Flow.draw)
 
     def score_samples(self, X):
         """Return how little the field pulls on rows: low for outliers.
@@ -556,19 +517,10 @@ class PoissonUniformizer(
         X = check_rows(self, X)
         self._check_width(X, self.n_features_in_, "")
 
-        height = self.score_height_ / self._unit
-
-        def score(state):
-            charges = state["charges"] @ state["turned"]
-
-            def function(X):
-                Z = to_coordinates(X, state["frame"])
-                own = self._find_own(Z, state)
-                Z = Z @ state["turned"]
-                mean = mean_charge(Z, height, charges, state["log_counts"], own)
-                return -self._unit * (Z - mean).norm(dim=1, keepdim=True)
-
-            return function
+        def score(flow, batch):
+            turned = torch.tensor(self._turned, device=batch.device)
+            height = self.score_height_ / self._unit
+            return -self._unit * flow.pull(batch, height, turned)
 
         return self._map(X, 1, score)[:, 0]
 
@@ -762,125 +714,35 @@ class PoissonUniformizer(
                 f"expecting {n_columns} features as input."
             )
 
-    def _map(self, X, n_outputs, make_function):
-        """Return what a function makes of rows; it is made for a device."""
+    def _map(self, X, n_outputs, function):
+        """Return what ``function(flow, batch)`` makes of rows."""
         device = resolve_device(self.device, X)
         n_numbers = len(self.charges_) + 4 * self.charges_.shape[1]
         if self._weights is not None:
             n_numbers += sum(len(bias) for bias in self._weights.values())
         rows = Rows(X, device, self.batch_size, n_numbers)
         out = full_like(X, n_outputs, np.nan)
-        rows.collect(make_function(self._to_device(device)), out)
+        rows.collect(partial(function, self._make_flow(device)), out)
         return out
 
-    def _to_device(self, device):
-        """Return all tensors that rows flow by."""
-        counts = torch.tensor(self.charge_counts_, device=device)
+    def _make_flow(self, device):
+        """Return what moves rows, on a device."""
         weights = self._weights
         if weights is not None:
             weights = to_torch(weights, device)
             weights = {k: weight.to(torch.float64) for k, weight in weights.items()}
-        return {
-            "frame": to_torch(self._frame, device),
-            "turned": torch.tensor(self._turned, device=device),
-            "charges": torch.tensor(self.charges_, device=device),
-            "log_counts": counts.log(),
-            "weights": weights,
-        }
-
-    def _forward(self, state):
-        """Return the function from a batch of rows to their output."""
-
-        def function(X):
-            Z = to_coordinates(X, state["frame"])
-            if self._projected:
-                height = torch.full_like(Z[:, :1], self.start_height_)
-                points = torch.cat([Z, height], dim=1)
-                points = self._project(points, state, 0.0, self.end_height_)
-                rows = from_coordinates(points[:, :-1], state["frame"])
-                return torch.cat([rows, points[:, -1:]], dim=1)
-            own = None if state["weights"] else self._find_own(Z, state)
-            heights = self.start_height_, self.end_height_
-            return self._leave(self._follow(Z, state, own, *heights), state)
-
-        return function
-
-    def _backward(self, state, ends):
-        """Return the function from a batch of output to the rows of it."""
-
-        def function(out):
-            if self._projected:
-                Z = to_coordinates(out[:, :-1], state["frame"])
-                points = torch.cat([Z, out[:, -1:]], dim=1)
-                points = self._project(points, state, self.end_height_, 0.0)
-                return from_coordinates(points[:, :-1], state["frame"])
-            end = self._enter(out, state, ends)
-            Z = self._descend(end, state)
-            if self._weights is None:
-                Z = self._come_home(Z, end, state)
-            return from_coordinates(Z, state["frame"])
-
-        return function
-
-    def _come_home(self, Z, end, state):
-        """Return where rows came from, of which some may have started on a charge.
-
-        Such a row left without its charge. With it, it comes down beside it; without
-        it, on it. Both charges nearest to where it comes down are tried.
-        """
-        D = squared_distances(Z, state["charges"])
-        D, nearest = D.topk(min(_TRIED, D.shape[1]), dim=1, largest=False)
-        of_spacing, of_distance = _AT_HOME
-        best = (of_distance * D[:, 0].sqrt()).clamp(min=of_spacing * self._spacing)
-        for index in nearest.split(1, dim=1):
-            own = index, change_of_leaving(index, state["log_counts"])
-            again = self._descend(end, state, own)
-            away = (again - state["charges"][index[:, 0]]).norm(dim=1)
-            Z = torch.where((away <= best)[:, None], again, Z)
-            best = torch.minimum(away, best)
-        return Z
-
-    def _find_own(self, Z, state):
-        within = _COINCIDENT * self._spacing
-        return own_charges(Z, state["charges"], state["log_counts"], within)
-
-    def _descend(self, Z, state, own=None):
-        return self._follow(Z, state, own, self.end_height_, self.start_height_)
-
-    def _follow(self, Z, state, own, start, end):
-        if self._weights is None:
-            charges = {name: state[name] for name in ("charges", "log_counts")}
-            mean = partial(mean_charge, **charges, own=own)
-        else:
-            mean = partial(network_mean, weights=state["weights"])
-        solver = self.solver, self.n_steps
-        return follow(mean, Z, start, end, self._size, *solver)
-
-    def _project(self, points, state, start, end):
-        """Follow the document's equation, in the coordinates of a frame."""
-        velocity = partial(projected_velocity, weights=state["weights"])
-        return integrate(velocity, points, start, end, self.solver, self.n_steps)
-
-    def _leave(self, Z, state):
-        """Return the output for rows at the end height."""
-        output, frame = self._get_output(), state["frame"]
-        if output == "flow":
-            return from_coordinates(Z, frame)
-        if output == "hemisphere":
-            return to_hemisphere(to_columns(Z, frame), self.end_height_)
-        G = to_columns(to_normal(Z, self.end_height_), frame) / column_lengths(frame)
-        return G if output == "normal" else torch.special.ndtr(G)
-
-    def _enter(self, out, state, ends):
-        """Return rows at the end height for an output: undoes `_leave`."""
-        output, frame = self._get_output(), state["frame"]
-        if output == "flow":
-            return to_coordinates(out, frame)
-        if output == "hemisphere":
-            return from_columns(from_hemisphere(out, self.end_height_), frame)
-        G = from_cube(out, **ends) if output == "cube" else out
-        G = from_columns(G * column_lengths(frame), frame)
-        return from_normal(G, self.end_height_)
+        return Flow(
+            frame=to_torch(self._frame, device),
+            charges=torch.tensor(self.charges_, device=device),
+            log_counts=torch.tensor(self.charge_counts_, device=device).log(),
+            weights=weights,
+            heights=(self.start_height_, self.end_height_),
+            size=self._size,
+            spacing=self._spacing,
+            output="projected" if self._projected else self._get_output(),
+            solver=self.solver,
+            n_steps=self.n_steps,
+        )
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -27,6 +27,7 @@ RINGS = {name: 0 for name in TORCH_ALONE} | {
     "_targets": 1,
     "_training": 1,
     "_views": 1,
+    "_field_network": 2,
     "_flow": 2,
     "metrics": 2,
     "_base": 3,

@@ -13,7 +13,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import QuantileTransformer
 
-from sklearn_featalign import PoissonUniformizer, _flow
+from sklearn_featalign import PoissonUniformizer, _field_network
 
 OUTPUTS = ["cube", "normal", "hemisphere", "flow"]
 PUBLISHED = {
@@ -126,13 +126,13 @@ def test_isolated_training_rows_come_home():
 
 def test_a_network_is_trained_over_all_rows(monkeypatch):
     seen = []
-    original = _flow.perturb
+    original = _field_network.perturb
 
     def spy(X, **kwargs):
         seen.append(X)
         return original(X, **kwargs)
 
-    monkeypatch.setattr(_flow, "perturb", spy)
+    monkeypatch.setattr(_field_network, "perturb", spy)
     X = np.sort(unit_rows(), axis=0)
     PoissonUniformizer(**PUBLISHED, max_epochs=30, random_state=0).fit(X)
     assert len(torch.cat(seen).unique(dim=0)) == 300
