@@ -699,10 +699,9 @@ class PoissonUniformizer(
         d = self.charges_.shape[1]
         if d > _MANY_DIMENSIONS and self._get_output() != "flow":
             warnings.warn(
-                f"Rows flow in {d} dimensions. Up to {_MANY_DIMENSIONS} they become "
-                "uniform and keep what they know; beyond, they were seen to lose their "
-                "classes (64 dimensions) or to stay near the pole (128). Take fewer, "
-                "by PCA for example.",
+                f"Rows flow in {d} dimensions. Up to {_MANY_DIMENSIONS} they were seen "
+                "to become uniform; in 64 a classifier of digits fell from 97 to 71 %, "
+                "and in 128 rows did not spread evenly. Take fewer, by PCA for example.",
                 UserWarning,
                 stacklevel=4,
             )
