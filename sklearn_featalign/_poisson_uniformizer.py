@@ -701,7 +701,7 @@ class PoissonUniformizer(
             warnings.warn(
                 f"Rows flow in {d} dimensions. Up to {_MANY_DIMENSIONS} they were seen "
                 "to become uniform; in 64 a classifier of digits fell from 97 to 71 %, "
-                "and in 128 rows did not spread evenly. Take fewer, by PCA for example.",
+                "in 128 rows did not spread evenly. Take fewer, by PCA for example.",
                 UserWarning,
                 stacklevel=4,
             )
