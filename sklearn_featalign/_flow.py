@@ -98,7 +98,7 @@ def follow(mean, X, start, end, size, solver, n_steps):
     start, end : float
         Heights; lines are followed downwards where the end is lower.
     size : float
-        Of the data.
+        Of the data: the length of a row, about.
     solver, n_steps
         As for `integrate`.
 
@@ -130,7 +130,7 @@ class Flow:
     heights : tuple of float
         At which rows start and end.
     size, spacing : float
-        Of the data, and the height by the spacing of rows.
+        Root mean square of the coordinates, and the height by the spacing of rows.
     output : {"cube", "normal", "hemisphere", "flow", "projected"}
         "projected" is the document's equation in place of the lines' own.
     solver : {"euler", "midpoint", "rk4", "dopri5"}
@@ -225,7 +225,8 @@ class Flow:
             mean = partial(mean_charge, **charges, own=own)
         else:
             mean = partial(network_mean, weights=self.weights)
-        return follow(mean, Z, start, end, self.size, self.solver, self.n_steps)
+        length = self.size * Z.shape[1] ** 0.5
+        return follow(mean, Z, start, end, length, self.solver, self.n_steps)
 
     def descend(self, Z, own=None):
         """Follow the lines back."""

@@ -13,7 +13,7 @@ with :math:`\hat y` the mean of the charges under the weights of the sum. No pow
 distance is ever formed, so that nothing overflows in hundreds of dimensions.
 
 It is solved for :math:`v = x / s` with :math:`s^2 = 1 + (r / a)^2`, in the time
-:math:`t = -\mathrm{arsinh}(a / r)`, a the size of the data, which makes of it
+:math:`t = -\mathrm{arsinh}(a / r)`, a the length of a row, which makes of it
 
 .. math:: \frac{dv}{dt} = \frac{v}{s} - \hat y(s v, r)
 
