@@ -606,15 +606,10 @@ class PoissonUniformizer(
                 charges, log_counts, self.n_charges, random_state
             )
         turned, unit = isometry(frame)
-        perplexity = min(_PERPLEXITY, len(charges) / 2)
-        score_height = max(
-            perplexity_height(charges @ turned, log_counts, perplexity),
-            spacing_height(charges @ turned, data_size(charges @ turned, log_counts)),
-        )
         fitted = {
             "charges_": charges,
             "charge_counts_": log_counts.exp().round(),
-            "score_height_": unit * score_height,
+            "score_height_": unit * neighborhood(charges @ turned, log_counts),
             "_turned": turned,
             "_unit": unit,
             "_size": size,
@@ -622,19 +617,23 @@ class PoissonUniformizer(
             "_projected": self._is_projected(),
             "_weights": None,
         }
+        return fitted | self._fit_heights(charges, log_counts, spacing, size)
+
+    def _fit_heights(self, charges, log_counts, spacing, size):
+        """Return the heights between which rows flow, and M where it has a part."""
         if self.direction == "contract":
-            start = max(perplexity_height(charges, log_counts, perplexity), spacing)
-            return fitted | self._heights(start, None, size)
+            return self._heights(neighborhood(charges, log_counts), None, size)
         if self.field == "exact":
-            return fitted | self._heights(spacing, _RADIUS * size, size)
+            return self._heights(spacing, _RADIUS * size, size)
         tau, sigma, M = float(self.tau), float(self.sigma), self.M
         if M == "auto":
             norm = float(log_counts.softmax(0) @ charges.norm(dim=1))
             M = largest_exponent(norm, charges.shape[1], sigma, tau)
-        fitted["M_"] = float(M)
         if self._is_projected():
-            return fitted | self._heights(0.0, _PROJECTED_TIME, size)
-        return fitted | self._heights(spacing, trained_height(sigma, tau, M), size)
+            heights = self._heights(0.0, _PROJECTED_TIME, size)
+        else:
+            heights = self._heights(spacing, trained_height(sigma, tau, M), size)
+        return {"M_": float(M), **heights}
 
     def _heights(self, start, end, size):
         """Return the heights between which rows flow, given those of "auto"."""
@@ -747,3 +746,18 @@ class PoissonUniformizer(
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
+
+
+def neighborhood(charges, log_counts):
+    """Return the height at which a row sees its neighbours, and not below its spacing.
+
+    Parameters
+    ----------
+    charges : tensor of shape (n_charges, n_features)
+    log_counts : tensor of shape (n_charges,)
+    """
+    perplexity = min(_PERPLEXITY, len(charges) / 2)
+    return max(
+        perplexity_height(charges, log_counts, perplexity),
+        spacing_height(charges, data_size(charges, log_counts)),
+    )
