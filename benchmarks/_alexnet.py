@@ -89,6 +89,12 @@ def augment(images, generator):
     return pad(images, (PADDING,) * 4)[which, channels, rows, columns]
 
 
+def shuffled_batches(n_rows, epochs, generator):
+    """Yield the rows of each batch, in a new order for each epoch."""
+    for _ in range(epochs):
+        yield from torch.randperm(n_rows, generator=generator).split(BATCH_SIZE)
+
+
 def train_alexnet(images, y, epochs, seed, width=4096):
     """Train on augmented images, by Adam and cross-entropy, as the document does.
 
@@ -100,14 +106,9 @@ def train_alexnet(images, y, epochs, seed, width=4096):
     network = network.to(memory_format=torch.channels_last)
     generator = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.Adam(network.parameters(), fused=True)
-    steps = range(epochs * -(-len(y) // BATCH_SIZE))
-    batches = iter(())
-    for _ in track(steps, f"training network {seed}"):
-        rows = next(batches, None)
-        if rows is None:
-            order = torch.randperm(len(y), generator=generator)
-            batches = iter(order.split(BATCH_SIZE))
-            rows = next(batches)
+    n_steps = epochs * -(-len(y) // BATCH_SIZE)
+    batches = shuffled_batches(len(y), epochs, generator)
+    for rows in track(batches, f"training network {seed}", total=n_steps):
         batch = augment(images[rows], generator)
         with torch.autocast("cpu", torch.bfloat16):
             scores = network(batch.contiguous(memory_format=torch.channels_last))

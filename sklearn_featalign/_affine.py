@@ -9,14 +9,12 @@ A column that does not vary has no part in them, and comes back constant.
 
 import torch
 
-from sklearn_featalign._coordinates import fit_zscore, within_range
-
-# Smallest share of the largest standard deviation that float64 sees through a
-# correlation matrix.
-_RANK_RTOL = 1e-7
-
-# Rows are cut off here, in half the range of a column: squares stay finite.
-_FARTHEST = 2.0**400
+from sklearn_featalign._coordinates import (
+    FARTHEST,
+    fit_zscore,
+    resolved_axes,
+    within_range,
+)
 
 
 def fit_affine(map_rows, n_samples, scaling, rounding=0.0):
@@ -74,19 +72,15 @@ def correlation_axes(map_rows, n_samples, frame, rounding):
         return Z.T @ Z
 
     correlations = sum(map_rows(scatter)) / (n_samples - 1)
-    values, vectors = torch.linalg.eigh(correlations)
     largest = frame["middle"].abs() / frame["half_range"] + 1
     varying = frame["half_range"] > 0
     errors = torch.where(varying, rounding * largest / frame["std"], 0.0)
-    unresolved = vectors.square().T @ errors.square()
-    kept = values > torch.maximum(values[-1] * _RANK_RTOL**2, unresolved)
-    kept[-1] = True
-    return values[kept], vectors[:, kept]
+    return resolved_axes(correlations, errors)
 
 
 def zscores(X, frame):
     """Return rows with the mean taken off, over a deviation, and not cut off nearby."""
-    Z = within_range(X, frame).clamp_(-_FARTHEST, _FARTHEST)
+    Z = within_range(X, frame).clamp_(-FARTHEST, FARTHEST)
     return Z.sub_(frame["mean"]).div_(frame["std"])
 
 

@@ -14,7 +14,7 @@ for one float64 batch of rows after the other.
 import torch
 
 # A row this far out has affinity zero to every landmark; its square is finite.
-_FARTHEST = 2.0**400
+FARTHEST = 2.0**400
 
 # Z-scores are cut off here, and differences where they would overflow.
 _LARGEST_Z = 10.0
@@ -53,7 +53,7 @@ def coordinates(X, frame):
     Z : tensor of shape (n_samples, n_features) or (n_samples, rank)
     """
     Z = rescale(X, frame["exponent"]).sub_(frame["offset"])
-    Z = rescale(Z, frame["spread_exponent"]).clamp_(-_FARTHEST, _FARTHEST)
+    Z = rescale(Z, frame["spread_exponent"]).clamp_(-FARTHEST, FARTHEST)
     return Z @ frame["whitening"] if "whitening" in frame else Z
 
 
@@ -163,11 +163,30 @@ def fit_whitening(map_rows, n_samples, frame, widths, errors):
 
     total, scatter = sum(map_rows(sums)).split([1, len(widths)])
     covariance = (scatter - total.T @ total / n_samples) / (n_samples - 1)
+    values, vectors = resolved_axes(covariance, errors)
+    return vectors / values.sqrt() / widths[:, None]
+
+
+def resolved_axes(covariance, errors):
+    """Return the eigenvalues and eigenvectors of a covariance that are not rounding.
+
+    Parameters
+    ----------
+    covariance : tensor of shape (n_features, n_features)
+    errors : tensor of shape (n_features,)
+        Rounding error of each column. Axes along which it is as large as the spread
+        are dropped, but for the widest one.
+
+    Returns
+    -------
+    values : tensor of shape (rank,)
+    vectors : tensor of shape (n_features, rank)
+    """
     values, vectors = torch.linalg.eigh(covariance)
     unresolved = vectors.square().T @ errors.square()
     kept = values > torch.maximum(values[-1] * _RANK_RTOL**2, unresolved)
     kept[-1] = True
-    return vectors[:, kept] / values[kept].sqrt() / widths[:, None]
+    return values[kept], vectors[:, kept]
 
 
 def fit_zscore(map_rows, n_samples, scaling="columns"):

@@ -17,6 +17,7 @@ from sklearn_featalign._cca import fit_cca
 from sklearn_featalign._coordinates import fit_zscore, zscore
 from sklearn_featalign._modules import (
     HalfSharedNetwork,
+    detached,
     encode,
     encoder_weights,
     encoder_widths,
@@ -35,11 +36,11 @@ from sklearn_featalign._training import (
     Bridge,
     HeldOutRetrieval,
     PairedRows,
+    check_hidden_layer_sizes,
     half_shared_loss,
     load_rows,
     train,
 )
-from sklearn_featalign._views import is_width
 
 # Ridges that "auto" chooses from.
 _RIDGES = (0.03, 0.1, 0.3, 1.0, 3.0)
@@ -424,11 +425,7 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
             setattr(self, name, value)
 
     def _check_widths(self):
-        if not all(is_width(n) and n >= 1 for n in self.hidden_layer_sizes):
-            raise ValueError(
-                "hidden_layer_sizes must be integers of at least 1, got "
-                f"{self.hidden_layer_sizes}."
-            )
+        check_hidden_layer_sizes(self.hidden_layer_sizes)
         if self.n_components < 2 and (self.init or self.finish):
             raise ValueError(
                 "init and finish bring rows to unit length, which needs n_components "
@@ -619,8 +616,3 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
         tags = super().__sklearn_tags__()
         tags.target_tags.required = self.target == "y"
         return tags
-
-
-def detached(weights):
-    """Return weights cut off from their gradients."""
-    return {name: weight.detach() for name, weight in weights.items()}

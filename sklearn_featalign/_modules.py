@@ -86,6 +86,11 @@ def encode(Z, weights, activation=gelu):
     return normalize(F + linear(Z, weights["skip"])) if "skip" in weights else F
 
 
+def detached(weights):
+    """Return weights cut off from their gradients."""
+    return {name: weight.detach() for name, weight in weights.items()}
+
+
 class HalfSharedNetwork(torch.nn.Module):
     """Encoders of all views and one linear head.
 

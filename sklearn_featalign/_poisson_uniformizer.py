@@ -25,6 +25,7 @@ from sklearn_featalign._affine import (
 from sklearn_featalign._field_network import FieldNetwork, field_weights, train_field
 from sklearn_featalign._flow import SOLVERS, Flow
 from sklearn_featalign._landmarks import compress
+from sklearn_featalign._modules import detached
 from sklearn_featalign._poisson import (
     data_size,
     largest_exponent,
@@ -45,8 +46,7 @@ from sklearn_featalign._torch import (
     to_torch,
     torch_generator,
 )
-from sklearn_featalign._training import Bridge
-from sklearn_featalign._views import is_width
+from sklearn_featalign._training import Bridge, check_hidden_layer_sizes
 
 # Beyond so many dimensions rows do not become uniform and keep what they know.
 _MANY_DIMENSIONS = 8
@@ -411,10 +411,7 @@ class PoissonUniformizer(
             As many columns as X, and with ``output="hemisphere"`` or
             ``parametrization="projected"`` the height as one more.
         """
-        check_is_fitted(self)
-        check_names(self, X)
-        X = check_rows(self, X)
-        self._check_width(X, self.n_features_in_, "")
+        X = self._check_rows(X)
         self._warn_of_many_dimensions()
         return self._map(X, self._n_outputs, Flow.forward)
 
@@ -493,7 +490,6 @@ class PoissonUniformizer(
         check_scalar(n_samples, "n_samples", Integral, min_val=1)
         random_state = check_random_state(self.random_state)
         G = random_state.normal(size=(n_samples, self.charges_.shape[1]))
-
         return self._map(G, self.n_features_in_, Flow.draw)
 
     def score_samples(self, X):
@@ -513,10 +509,7 @@ class PoissonUniformizer(
         scores : {ndarray, tensor} of shape (n_samples,)
             At most zero.
         """
-        check_is_fitted(self)
-        check_names(self, X)
-        X = check_rows(self, X)
-        self._check_width(X, self.n_features_in_, "")
+        X = self._check_rows(X)
 
         def score(flow, batch):
             turned = torch.tensor(self._turned, device=batch.device)
@@ -554,11 +547,8 @@ class PoissonUniformizer(
             self._check_output()
         if self.scaling is None and not projected:
             raise ValueError("scaling=None needs parametrization='projected'.")
-        widths = self.hidden_layer_sizes
-        if widths is not None and not all(is_width(n) and n >= 1 for n in widths):
-            raise ValueError(
-                f"hidden_layer_sizes must be integers of at least 1, got {widths}."
-            )
+        if self.hidden_layer_sizes is not None:
+            check_hidden_layer_sizes(self.hidden_layer_sizes)
 
     def _check_output(self):
         """Refuse the outputs of uniform rows where rows do not become uniform."""
@@ -679,8 +669,7 @@ class PoissonUniformizer(
         )
 
         def weights():
-            detached = {k: weight.detach() for k, weight in network.weights.items()}
-            return {"_weights": to_numpy(detached)}
+            return {"_weights": to_numpy(detached(network.weights))}
 
         bridge = Bridge(task, hooks, lambda: fitted | weights())
         history = train_field(
@@ -705,6 +694,14 @@ class PoissonUniformizer(
                 UserWarning,
                 stacklevel=4,
             )
+
+    def _check_rows(self, X):
+        """Check rows against those of the fit."""
+        check_is_fitted(self)
+        check_names(self, X)
+        X = check_rows(self, X)
+        self._check_width(X, self.n_features_in_, "")
+        return X
 
     def _check_width(self, X, n_columns, method):
         if X.shape[1] != n_columns:

@@ -19,6 +19,7 @@ from sklearn_featalign._losses import (
     batch_affinity,
     contrastive_loss,
 )
+from sklearn_featalign._views import is_width
 
 # Of AdamW, and the share of the steps over which its rate rises.
 _WEIGHT_DECAY = 0.3
@@ -26,6 +27,14 @@ _WARM_UP = 0.1
 
 # Epochs without a better one after which early stopping stops.
 _PATIENCE = 10
+
+
+def check_hidden_layer_sizes(widths):
+    """Refuse widths of layers that are not whole numbers of at least one."""
+    if not all(is_width(n) and n >= 1 for n in widths):
+        raise ValueError(
+            f"hidden_layer_sizes must be integers of at least 1, got {widths}."
+        )
 
 
 class ViewRows(NamedTuple):

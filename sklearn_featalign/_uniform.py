@@ -11,7 +11,6 @@ are finite sums (upper) and power series (lower) of positive terms: DLMF 8.4, 8.
 """
 
 import math
-from functools import partial
 
 import torch
 
@@ -104,7 +103,7 @@ def normal_log_density(t, d):
     return d / 2 * t - t.exp() - math.lgamma(d / 2)
 
 
-def solve_tails(tails, log_density, log_lower, log_upper, start_lower, start_upper):
+def solve_tails(tails, log_density, d, log_lower, log_upper, start_lower, start_upper):
     """Return where a distribution has given tails.
 
     Newton's method on the logarithm of the smaller tail, which is concave: from a start
@@ -114,9 +113,9 @@ def solve_tails(tails, log_density, log_lower, log_upper, start_lower, start_upp
     t = torch.where(is_lower, start_lower, start_upper)
     goal = torch.where(is_lower, log_lower, log_upper)
     for _ in range(_NEWTON_STEPS):
-        lower, upper = tails(t)
+        lower, upper = tails(t, d)
         tail = torch.where(is_lower, lower, upper)
-        step = (goal - tail) / (log_density(t) - tail).exp()
+        step = (goal - tail) / (log_density(t, d) - tail).exp()
         t = t + torch.where(is_lower, step, -step)
     return t
 
@@ -128,8 +127,9 @@ def to_normal_length(w, d):
     start_lower = (log_lower + math.lgamma(a + 1)) / a
     start_upper = (a + (-2 * a * log_upper).sqrt() - log_upper).log()
     return solve_tails(
-        partial(normal_tails, d=d),
-        partial(normal_log_density, d=d),
+        normal_tails,
+        normal_log_density,
+        d,
         log_lower,
         log_upper,
         start_lower,
@@ -144,8 +144,9 @@ def to_hemisphere_ratio(t, d):
     start_lower = (log_lower + math.log(a) + log_beta(a)) / a
     start_upper = -2 * (log_upper + log_beta(a) - math.log(2))
     return solve_tails(
-        partial(hemisphere_tails, d=d),
-        partial(hemisphere_log_density, d=d),
+        hemisphere_tails,
+        hemisphere_log_density,
+        d,
         log_lower,
         log_upper,
         start_lower,
