@@ -86,16 +86,29 @@ def pair_mean(map_rows, n_samples, distances, n_landmarks):
         for a block (sums over its pairs, float64), over the number of pairs.
     """
     n_pairs = n_samples * n_landmarks
-    kept = list(map_rows(distances)) if n_pairs <= _KEPT_DISTANCES else None
+    kept = None
+    if n_pairs <= _KEPT_DISTANCES:
+        kept = attempt(lambda: list(map_rows(distances)))
 
     def mean(function):
+        nonlocal kept
+        total = None
         if kept is not None:
-            sums = map(function, kept)
-        else:
-            sums = map_rows(lambda X: function(distances(X)))
-        return (sum(sums) / n_pairs).tolist()
+            total = attempt(lambda: sum(map(function, kept)))
+        if total is None:
+            kept = None
+            total = sum(map_rows(lambda X: function(distances(X))))
+        return (total / n_pairs).tolist()
 
     return mean
+
+
+def attempt(function):
+    """Return what a function does, or None where CUDA has no memory for it."""
+    try:
+        return function()
+    except torch.OutOfMemoryError:
+        return None
 
 
 def affinity_moments(mean, rate):

@@ -25,6 +25,7 @@ document "Imposing uniformity through Poisson flow models", for what is trained.
 """
 
 import math
+from functools import partial
 
 import torch
 
@@ -62,7 +63,7 @@ def log_field_weights(X, height, charges, log_counts):
     Parameters
     ----------
     X : tensor of shape (n_samples, n_features)
-    height : float or tensor of shape (n_samples, 1)
+    height : float, tensor of shape () or (n_samples, 1)
     charges : tensor of shape (n_charges, n_features)
     log_counts : tensor of shape (n_charges,)
         Logarithms of how many rows each charge stands for.
@@ -141,10 +142,13 @@ def stretch(height, size):
 
 
 def velocity(t, V, mean, size):
-    """Return ``dv / dt`` where ``mean(X, height)`` is that of the charges."""
-    a_over_r = math.sinh(-float(t))
-    s = math.hypot(1, 1 / a_over_r)
-    return V / s - mean(V * s, size / a_over_r)
+    """Return ``dv / dt`` where ``mean(X, height)`` is that of the charges.
+
+    The time is a tensor, which nobody waits for.
+    """
+    r_over_a = 1 / torch.sinh(-t)
+    s = torch.hypot(torch.ones_like(t), r_over_a)
+    return V / s - mean(V * s, size * r_over_a)
 
 
 def probes(charges):
@@ -161,40 +165,51 @@ def data_size(charges, log_counts):
     return float((weights * centered.square()).sum(0).mean().sqrt())
 
 
-def spacing_height(charges, size):
+def spacing_height(map_rows, charges, size):
     """Return the height at which rows start to spread: a share of their spacing.
 
     Parameters
     ----------
+    map_rows : callable
+        ``map_rows(function)`` yields ``function(batch)`` for the rows that are looked
+        at, one batch after the other: see `probes`.
     charges : tensor of shape (n_charges, n_features)
         Different from each other.
     size : float
         Of the data.
     """
-    D = squared_distances(probes(charges), charges)
     k = min(_NEIGHBORS, len(charges) - 1)
-    distance = float(D.kthvalue(k + 1, dim=1).values.sqrt().median())
+
+    def to_neighbor(X):
+        return squared_distances(X, charges).kthvalue(k + 1, dim=1).values
+
+    distance = float(torch.cat(list(map_rows(to_neighbor))).sqrt().median())
     share = _HEIGHT_SHARE * charges.shape[1] ** -0.25
     return max(share * distance, _SMALLEST_HEIGHT * size)
 
 
-def perplexity_height(charges, log_counts, perplexity):
+def perplexity_height(map_rows, charges, log_counts, perplexity):
     """Return the height at which the median row sees so many charges.
 
     The perplexity of a row is the exponential of the entropy of its weights, with
     itself left out. It grows with the height. In few dimensions it is large even in the
     plane, whose height is then a thousandth of the distances between charges.
     """
-    X = probes(charges)
-    own = own_charges(X, charges, log_counts, math.inf)
-    D = squared_distances(X, charges)
-    scale = float(D.mean().sqrt())
+    distances = map_rows(lambda X: squared_distances(X, charges).mean(1))
+    scale = float(torch.cat(list(distances)).mean().sqrt())
+
+    def entropies(X, height):
+        D = squared_distances(X, charges)
+        index = D.min(1, keepdim=True).indices
+        L = weigh(D, height, charges.shape[1], log_counts)
+        L.scatter_add_(1, index, change_of_leaving(index, log_counts))
+        return torch.special.entr(L.softmax(1)).sum(1)
+
     low, high = -_LOG_RANGE, _LOG_RANGE
     for _ in range(_BISECTIONS):
         middle = (low + high) / 2
-        L = weigh(D.clone(), scale * math.exp(middle), charges.shape[1], log_counts)
-        P = L.scatter_add_(1, *own).softmax(1)
-        seen = float(torch.special.entr(P).sum(1).median().exp())
+        seen = map_rows(partial(entropies, height=scale * math.exp(middle)))
+        seen = float(torch.cat(list(seen)).median().exp())
         low, high = (middle, high) if seen < perplexity else (low, middle)
     return scale * math.exp(high)
 
@@ -279,7 +294,8 @@ def network_mean(X, height, weights):
 
     Where it points down or along the plane, lines are taken to rise by a little.
     """
-    E = network_field(torch.cat([X, torch.full_like(X[:, :1], height)], dim=1), weights)
+    heights = height * torch.ones_like(X[:, :1])
+    E = network_field(torch.cat([X, heights], dim=1), weights)
     rise = torch.maximum(E[:, -1:], _SMALLEST_RISE * E.norm(dim=1, keepdim=True))
     return X - height * E[:, :-1] / rise
 

@@ -30,6 +30,7 @@ from sklearn_featalign._poisson import (
     data_size,
     largest_exponent,
     perplexity_height,
+    probes,
     spacing_height,
     trained_height,
 )
@@ -591,7 +592,7 @@ class PoissonUniformizer(
         charges = to_coordinates(distinct, frame)
         log_counts = counts.to(charges).log()
         size = data_size(charges, log_counts)
-        spacing = spacing_height(charges, size)
+        spacing = spacing_height(self._map_probes(charges), charges, size)
         if self.n_charges is not None and self.n_charges < len(charges):
             charges, log_counts = compress(
                 charges, log_counts, self.n_charges, random_state
@@ -600,7 +601,7 @@ class PoissonUniformizer(
         fitted = {
             "charges_": charges,
             "charge_counts_": log_counts.exp().round(),
-            "score_height_": unit * neighborhood(charges @ turned, log_counts),
+            "score_height_": unit * self._neighborhood(charges @ turned, log_counts),
             "_turned": turned,
             "_unit": unit,
             "_size": size,
@@ -610,10 +611,31 @@ class PoissonUniformizer(
         }
         return fitted | self._fit_heights(charges, log_counts, spacing, size)
 
+    def _map_probes(self, charges):
+        """Return what maps some of the charges, in batches, against all of them."""
+        rows = probes(charges)
+        return Rows(rows, rows.device, self.batch_size, len(charges)).map
+
+    def _neighborhood(self, charges, log_counts):
+        """Return the height of a row's neighbours, and not below that of its spacing.
+
+        Parameters
+        ----------
+        charges : tensor of shape (n_charges, n_features)
+        log_counts : tensor of shape (n_charges,)
+        """
+        map_rows = self._map_probes(charges)
+        perplexity = min(_PERPLEXITY, len(charges) / 2)
+        return max(
+            perplexity_height(map_rows, charges, log_counts, perplexity),
+            spacing_height(map_rows, charges, data_size(charges, log_counts)),
+        )
+
     def _fit_heights(self, charges, log_counts, spacing, size):
         """Return the heights between which rows flow, and M where it has a part."""
         if self.direction == "contract":
-            return self._heights(neighborhood(charges, log_counts), None, size)
+            start = self._neighborhood(charges, log_counts)
+            return self._heights(start, None, size)
         if self.field == "exact":
             return self._heights(spacing, _RADIUS * size, size)
         tau, sigma, M = float(self.tau), float(self.sigma), self.M
@@ -744,18 +766,3 @@ class PoissonUniformizer(
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
-
-
-def neighborhood(charges, log_counts):
-    """Return the height at which a row sees its neighbours, and not below its spacing.
-
-    Parameters
-    ----------
-    charges : tensor of shape (n_charges, n_features)
-    log_counts : tensor of shape (n_charges,)
-    """
-    perplexity = min(_PERPLEXITY, len(charges) / 2)
-    return max(
-        perplexity_height(charges, log_counts, perplexity),
-        spacing_height(charges, data_size(charges, log_counts)),
-    )

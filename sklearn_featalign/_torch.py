@@ -92,9 +92,10 @@ def check_rows(estimator, X, *, min_samples=1, allow_nan=False, input_name="X"):
         return array.astype(dtype, copy=False)
     X = X.detach().to(torch.float32 if is_single(X) else torch.float64)
     refused = torch.isinf(X) if allow_nan else ~torch.isfinite(X)
-    first = X[refused][:1].cpu().numpy()
-    name = type(estimator).__name__ if estimator is not None else None
-    assert_all_finite(first, estimator_name=name, input_name=input_name)
+    if refused.any():
+        name = type(estimator).__name__ if estimator is not None else None
+        first = X[refused][:1].cpu().numpy()
+        assert_all_finite(first, estimator_name=name, input_name=input_name)
     return X
 
 

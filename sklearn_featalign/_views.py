@@ -158,9 +158,11 @@ def _count_nan(X):
     step = max(1, _CHUNK // X.shape[1])
     is_nan = torch.isnan if isinstance(X, torch.Tensor) else np.isnan
     counts = [is_nan(X[i : i + step]).sum(1) for i in range(0, len(X), step)]
-    if isinstance(X, torch.Tensor):
-        return torch.cat(counts).cpu().numpy()
-    return np.concatenate(counts)
+    if not isinstance(X, torch.Tensor):
+        return np.concatenate(counts)
+    counts = torch.cat(counts)
+    # Rows that lack nothing leave a device nothing to say.
+    return counts.cpu().numpy() if counts.any() else np.zeros(len(X), dtype=np.int64)
 
 
 def view_name(view, names):

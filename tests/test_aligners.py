@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 import skops.io
 import torch
+from _estimators import ALIGNERS, WITH_LANDMARKS
 from _samples import blobs
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,37 +18,6 @@ from sklearn_featalign import (
     PoissonUniformizer,
     RBFAutoScaleAligner,
 )
-
-PARAMS = {"n_landmarks": 20, "random_state": 0}
-WITH_LANDMARKS = {
-    "rbf": RBFAutoScaleAligner(**PARAMS),
-    "rbf ridge": RBFAutoScaleAligner(normalize="ridge", **PARAMS),
-    "rbf pca": RBFAutoScaleAligner(whiten="pca", **PARAMS),
-    "rbf views": RBFAutoScaleAligner(views=[2, 2], **PARAMS),
-    "gcca": KernelGCCAAligner(**PARAMS),
-    "gcca views": KernelGCCAAligner(views=[2, 2], metric="cosine", **PARAMS),
-    "gcca mean": KernelGCCAAligner(
-        views=[1, 2, 1], output="mean", hub_neighbors=0, **PARAMS
-    ),
-}
-MLP = {"max_epochs": 3, "random_state": 0}
-CLOSED_FORM = {"init": "rcca", "finish": "rcca", "n_components": 3, "input_noise": 0.1}
-ALIGNERS = WITH_LANDMARKS | {
-    "mlp": HalfSharedMLPAligner(**MLP),
-    "mlp views": HalfSharedMLPAligner(views=[2, 2], batch_size=50, **MLP),
-    "mlp closed form": HalfSharedMLPAligner(
-        views=[1, 2, 1], early_stopping=True, **CLOSED_FORM, **MLP
-    ),
-    "poisson": PoissonUniformizer(),
-    "poisson compressed": PoissonUniformizer(
-        n_charges=30, output="hemisphere", solver="dopri5", random_state=0
-    ),
-    "poisson contract": PoissonUniformizer(direction="contract"),
-    "poisson network": PoissonUniformizer(field="network", **MLP),
-    "poisson projected": PoissonUniformizer(
-        field="network", parametrization="projected", **MLP
-    ),
-}
 
 
 @pytest.fixture(params=ALIGNERS)

@@ -20,6 +20,7 @@ from sklearn_featalign._poisson import (
     own_charges,
     perplexity_height,
     perturb,
+    probes,
     projected_velocity,
     spacing_height,
     trained_height,
@@ -150,22 +151,32 @@ def test_the_size_of_the_data_counts_rows():
     assert data_size(charges, log_counts) == pytest.approx(expected)
 
 
+def in_batches_of_seven(charges):
+    rows = probes(charges)
+    return lambda function: (function(batch) for batch in rows.split(7))
+
+
+def spacing(charges):
+    return spacing_height(in_batches_of_seven(charges), charges, 1.0)
+
+
 def test_the_spacing_height_follows_the_fifth_neighbor():
     charges, _ = make_charges(300, 4)
     fifth = np.sort(cdist(charges, charges), axis=1)[:, 5]
     expected = np.sort(fifth)[(len(fifth) - 1) // 2] / 4 / 4**0.25
-    assert spacing_height(charges, 1.0) == pytest.approx(expected)
+    assert spacing(charges) == pytest.approx(expected)
     # Of two charges there is one neighbour; a floor holds where all but coincide.
-    assert spacing_height(charges[:2], 1.0) > 0.1
+    assert spacing(charges[:2]) > 0.1
     close = torch.cat([charges, charges + 1e-12])
-    assert spacing_height(close[::300][:2], 1.0) == 1e-6
+    assert spacing(close[::300][:2]) == 1e-6
 
 
 @pytest.mark.parametrize("perplexity", [30, 100])
 def test_the_perplexity_height(perplexity):
     charges, _ = make_charges(200, 4)
     log_counts = torch.zeros(200, dtype=torch.float64)
-    height = perplexity_height(charges, log_counts, perplexity)
+    map_rows = in_batches_of_seven(charges)
+    height = perplexity_height(map_rows, charges, log_counts, perplexity)
     D = cdist(charges, charges) ** 2 + height**2
     logits = -5 / 2 * np.log(D)
     np.fill_diagonal(logits, -np.inf)
@@ -173,7 +184,7 @@ def test_the_perplexity_height(perplexity):
     entropy = -np.sum(P * np.log(np.maximum(P, 1e-300)), axis=1)
     middle = np.sort(entropy)[(len(entropy) - 1) // 2]
     assert np.exp(middle) == pytest.approx(perplexity, rel=1e-6)
-    lowest = perplexity_height(charges, log_counts, 1)
+    lowest = perplexity_height(map_rows, charges, log_counts, 1)
     assert lowest == pytest.approx(np.sqrt((D - height**2).mean()) / np.exp(7))
 
 

@@ -4,11 +4,11 @@ import pickle
 
 import numpy as np
 import pytest
+from _estimators import ALIGNERS, ESTIMATORS, VARIANTS
 from sklearn.base import clone
 from sklearn.utils import estimator_checks
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-import sklearn_featalign
 from sklearn_featalign import (
     HalfSharedMLPAligner,
     KernelGCCAAligner,
@@ -16,28 +16,6 @@ from sklearn_featalign import (
     RBFAutoScaleAligner,
 )
 
-ESTIMATORS = [
-    getattr(sklearn_featalign, name)
-    for name in sklearn_featalign.__all__
-    if isinstance(getattr(sklearn_featalign, name), type)
-]
-# Training shorter than by default.
-SHORTER = {HalfSharedMLPAligner: {"max_epochs": 3}}
-VARIANTS = [
-    *(Estimator(**SHORTER.get(Estimator, {})) for Estimator in ESTIMATORS),
-    RBFAutoScaleAligner(normalize="ridge"),
-    RBFAutoScaleAligner(whiten="pca", landmarks="farthest", n_landmarks=3),
-    RBFAutoScaleAligner(gamma=0.5, landmarks="kmeans++", n_landmarks=4, batch_size=7),
-    KernelGCCAAligner(metric="cosine", linear=0.3, n_landmarks=4, batch_size=7),
-    KernelGCCAAligner(hub_neighbors=0, linear=1.0, power=2.5, n_landmarks=3),
-    HalfSharedMLPAligner(3, target="y", loss="mse", batch_size=8, max_epochs=3),
-    HalfSharedMLPAligner(target="joint_pca", loss="mse", input_noise=0.1, max_epochs=3),
-    PoissonUniformizer(output="hemisphere", solver="midpoint", n_charges=5),
-    PoissonUniformizer(output="normal", scaling="view", batch_size=50),
-    PoissonUniformizer(direction="contract"),
-    PoissonUniformizer(field="network", max_epochs=3),
-    PoissonUniformizer(field="network", parametrization="projected", max_epochs=3),
-]
 few_rows = pytest.mark.filterwarnings(
     "ignore:n_landmarks=1000 is greater",
     "ignore:whiten='pca' of",
@@ -62,6 +40,10 @@ FURTHER_CHECKS = [
 def test_the_known_estimators_are_found():
     aligners = {HalfSharedMLPAligner, KernelGCCAAligner, RBFAutoScaleAligner}
     assert aligners | {PoissonUniformizer} <= set(ESTIMATORS)
+
+
+def test_every_estimator_has_settings_to_go_through():
+    assert {type(estimator) for estimator in ALIGNERS.values()} == set(ESTIMATORS)
 
 
 @few_rows

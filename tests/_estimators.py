@@ -1,0 +1,65 @@
+"""The public estimators, and settings of them that tests go through."""
+
+import sklearn_featalign
+from sklearn_featalign import (
+    HalfSharedMLPAligner,
+    KernelGCCAAligner,
+    PoissonUniformizer,
+    RBFAutoScaleAligner,
+)
+
+ESTIMATORS = [
+    getattr(sklearn_featalign, name)
+    for name in sklearn_featalign.__all__
+    if isinstance(getattr(sklearn_featalign, name), type)
+]
+# Training shorter than by default.
+SHORTER = {HalfSharedMLPAligner: {"max_epochs": 3}}
+# For the checks of scikit-learn.
+VARIANTS = [
+    *(Estimator(**SHORTER.get(Estimator, {})) for Estimator in ESTIMATORS),
+    RBFAutoScaleAligner(normalize="ridge"),
+    RBFAutoScaleAligner(whiten="pca", landmarks="farthest", n_landmarks=3),
+    RBFAutoScaleAligner(gamma=0.5, landmarks="kmeans++", n_landmarks=4, batch_size=7),
+    KernelGCCAAligner(metric="cosine", linear=0.3, n_landmarks=4, batch_size=7),
+    KernelGCCAAligner(hub_neighbors=0, linear=1.0, power=2.5, n_landmarks=3),
+    HalfSharedMLPAligner(3, target="y", loss="mse", batch_size=8, max_epochs=3),
+    HalfSharedMLPAligner(target="joint_pca", loss="mse", input_noise=0.1, max_epochs=3),
+    PoissonUniformizer(output="hemisphere", solver="midpoint", n_charges=5),
+    PoissonUniformizer(output="normal", scaling="view", batch_size=50),
+    PoissonUniformizer(direction="contract"),
+    PoissonUniformizer(field="network", max_epochs=3),
+    PoissonUniformizer(field="network", parametrization="projected", max_epochs=3),
+]
+
+# For rows of `_samples.blobs`, which have four columns.
+PARAMS = {"n_landmarks": 20, "random_state": 0}
+WITH_LANDMARKS = {
+    "rbf": RBFAutoScaleAligner(**PARAMS),
+    "rbf ridge": RBFAutoScaleAligner(normalize="ridge", **PARAMS),
+    "rbf pca": RBFAutoScaleAligner(whiten="pca", **PARAMS),
+    "rbf views": RBFAutoScaleAligner(views=[2, 2], **PARAMS),
+    "gcca": KernelGCCAAligner(**PARAMS),
+    "gcca views": KernelGCCAAligner(views=[2, 2], metric="cosine", **PARAMS),
+    "gcca mean": KernelGCCAAligner(
+        views=[1, 2, 1], output="mean", hub_neighbors=0, **PARAMS
+    ),
+}
+MLP = {"max_epochs": 3, "random_state": 0}
+CLOSED_FORM = {"init": "rcca", "finish": "rcca", "n_components": 3, "input_noise": 0.1}
+ALIGNERS = WITH_LANDMARKS | {
+    "mlp": HalfSharedMLPAligner(**MLP),
+    "mlp views": HalfSharedMLPAligner(views=[2, 2], batch_size=50, **MLP),
+    "mlp closed form": HalfSharedMLPAligner(
+        views=[1, 2, 1], early_stopping=True, **CLOSED_FORM, **MLP
+    ),
+    "poisson": PoissonUniformizer(),
+    "poisson compressed": PoissonUniformizer(
+        n_charges=30, output="hemisphere", solver="dopri5", random_state=0
+    ),
+    "poisson contract": PoissonUniformizer(direction="contract"),
+    "poisson network": PoissonUniformizer(field="network", **MLP),
+    "poisson projected": PoissonUniformizer(
+        field="network", parametrization="projected", **MLP
+    ),
+}

@@ -1,0 +1,280 @@
+"""Every public estimator on a CUDA device, which is pretended: see `_pretend_cuda`."""
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from _estimators import ALIGNERS, ESTIMATORS, SHORTER
+from _pretend_cuda import pretend_cuda
+from _samples import blobs
+from sklearn.base import clone
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from sklearn_featalign import PoissonUniformizer, metrics, split_views, stack_views
+
+pytestmark = pytest.mark.skipif(
+    torch.cuda.is_available(), reason="there is CUDA: see test_gpu.py"
+)
+
+# All that an estimator may be asked for. An adaptive solver takes steps that depend on
+# the rows beside a row, within its tolerance.
+METHODS = ("transform", "inverse_transform", "score_samples", "score")
+ADAPTIVE = {"poisson compressed": 1e-3}
+
+
+def rows_for(aligner, method, X):
+    return aligner.transform(X) if method == "inverse_transform" else X
+
+
+def ask(aligner, X):
+    """Return what every method that an aligner has says of rows."""
+    answers = {
+        method: getattr(aligner, method)(rows_for(aligner, method, X))
+        for method in METHODS
+        if hasattr(aligner, method)
+    }
+    if hasattr(aligner, "transform_view"):
+        for i, part in enumerate(split_views(X, aligner)):
+            answers[f"view {i}"] = aligner.transform_view(part, i)
+    if hasattr(aligner, "sample") and "transform" in answers:
+        try:
+            answers["sample"] = aligner.sample(7)
+        except ValueError:
+            assert aligner.output == "auto"
+    return answers
+
+
+@pytest.fixture(params=ALIGNERS)
+def name(request):
+    return request.param
+
+
+def make(name, **params):
+    aligner = clone(ALIGNERS[name])
+    return aligner.set_params(random_state=0, **params)
+
+
+def test_the_device_gives_what_the_cpu_does(name):
+    X, X_new = blobs(), blobs(1)
+    expected = ask(make(name, device="cpu").fit(X), X_new)
+    with pretend_cuda() as ledger:
+        aligner = make(name).fit(X)
+        assert ledger.device_ops > 50 and ledger.to_device and ledger.to_host
+        assert ledger.used == 0
+        before = ledger.device_ops
+        out = ask(aligner, X_new)
+        assert ledger.device_ops > before + 10 * len(out)
+        assert ledger.used == 0
+        pickled = pickle.dumps(aligner)
+    # Without the device that it was fitted on.
+    for answers in (out, ask(pickle.loads(pickled), X_new)):
+        assert answers.keys() == expected.keys()
+        for method, values in answers.items():
+            np.testing.assert_array_equal(values, expected[method])
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda", "cuda:0"])
+def test_the_device_is_that_of_the_parameter(device, name):
+    X = blobs()
+    with pretend_cuda() as ledger:
+        aligner = make(name, device=device).fit(X)
+        aligner.transform(X)
+        assert bool(ledger.device_ops) == (device != "cpu")
+        message = r"'cuda:1' is not available. Devices .*: cpu, cuda, cuda:0; device="
+        with pytest.raises(ValueError, match=message):
+            aligner.set_params(device="cuda:1").transform(X)
+
+
+def test_a_fit_of_an_absent_device_says_what_helps(name):
+    X = blobs()
+    with pretend_cuda():
+        pickled = pickle.dumps(make(name, device="cuda").fit(X))
+    aligner = pickle.loads(pickled)
+    with pytest.raises(ValueError, match="'cuda' is not available.*device='auto'"):
+        aligner.transform(X)
+    assert len(aligner.set_params(device="auto").transform(X)) == len(X)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_tensors_of_the_device_give_such(dtype, name):
+    X, X_new = blobs().astype(np.float32), blobs(1).astype(np.float32)
+    on_cpu = make(name).fit(torch.from_numpy(X).to(dtype))
+    expected = ask(on_cpu, torch.from_numpy(X_new).to(dtype))
+    with pretend_cuda() as ledger:
+        aligner = make(name).fit(torch.from_numpy(X).to("cuda", dtype))
+        rows = torch.from_numpy(X_new).to("cuda", dtype)
+        for method in set(METHODS) & expected.keys():
+            taken = rows_for(aligner, method, rows)
+            before = ledger.to_host
+            out = getattr(aligner, method)(taken)
+            if isinstance(expected[method], torch.Tensor):
+                assert out.device == rows.device and out.dtype == dtype
+                assert ledger.to_host == before
+                out = out.cpu()
+            np.testing.assert_array_equal(out, expected[method])
+        assert rows.is_cuda
+
+
+@pytest.mark.parametrize("given", ["array", "tensor", "tensor of the device"])
+def test_rows_that_lack_a_view(given):
+    for name in ("rbf views", "gcca mean", "mlp closed form"):
+        X = blobs()
+        aligner = make(name)
+        columns = [1, 2] if len(aligner.views) > 2 else [2, 3]
+        X[np.ix_([3, 5, 8], columns)] = np.nan
+        expected = aligner.fit(X).transform(X)
+        with pretend_cuda():
+            rows = X if given == "array" else torch.from_numpy(X)
+            if given == "tensor of the device":
+                rows = rows.cuda()
+            out = make(name).fit(rows).transform(rows)
+            out = out.cpu() if isinstance(out, torch.Tensor) else out
+        np.testing.assert_array_equal(out, expected)
+
+
+def count_waits(do):
+    with pretend_cuda() as ledger:
+        do()
+    return ledger.synchronisations
+
+
+def test_no_wait_for_the_device_in_transform(name):
+    """Whatever the number of rows, and for closed forms that of batches."""
+    X = blobs()
+    aligner = make(name).fit(X)
+    many = np.tile(X, (10, 1))
+    whole = count_waits(lambda: aligner.transform(many))
+    if isinstance(aligner, PoissonUniformizer):
+        if aligner.solver == "dopri5":
+            return
+        # torchdiffeq compares the time with the end after each step.
+        assert whole == count_waits(lambda: aligner.transform(X)) <= 40
+        aligner.set_params(batch_size=300)
+        assert count_waits(lambda: aligner.transform(many)) == 4 * whole
+    else:
+        if "landmarks" in aligner.get_params():
+            aligner.set_params(batch_size=50)
+        assert whole == count_waits(lambda: aligner.transform(many)) == 0
+
+
+def test_waits_of_a_fit_do_not_grow_with_the_rows(name):
+    aligner = make(name)
+    if "landmarks" in aligner.get_params():
+        aligner.set_params(batch_size=50)
+    elif hasattr(aligner, "warm_start"):
+        # As many batches, each of which skorch asks for its loss.
+        aligner.set_params(batch_size=2000)
+    else:
+        aligner.set_params(large_batch_size=2000)
+    few, many = (
+        count_waits(lambda n=n: clone(aligner).fit(blobs(n_samples=n)))
+        for n in (200, 2000)
+    )
+    # Newton's method and the ranks of held-out rows may take some more.
+    assert many <= few + 10
+
+
+def test_memory_that_runs_out_makes_batches_smaller(name):
+    X, X_new = blobs(), blobs(1, n_samples=800)
+    aligner = make(name).fit(X)
+    expected = aligner.transform(X_new)
+    with pretend_cuda() as ledger:
+        aligner.transform(X_new)
+    enough = ledger.peak / 4
+    with pretend_cuda(capacity=enough) as ledger:
+        out = aligner.transform(X_new)
+        assert ledger.emptied >= 2 and enough / 4 < ledger.peak <= enough
+    np.testing.assert_allclose(out, expected, rtol=1e-9, atol=ADAPTIVE.get(name, 1e-12))
+
+
+def test_memory_that_runs_out_in_a_fit_does_too(name):
+    aligner = make(name)
+    X, X_new = blobs(n_samples=3000), blobs(1)
+    if hasattr(aligner, "warm_start"):
+        pytest.skip("a batch of training is what the user says")
+    if isinstance(aligner, PoissonUniformizer) and aligner.n_charges is None:
+        X = X[:1000]
+    with pretend_cuda() as ledger:
+        expected = clone(aligner).fit(X).transform(X_new)
+    enough = ledger.peak / 3
+    with pretend_cuda(capacity=enough) as ledger:
+        aligner.fit(X)
+        assert ledger.emptied and ledger.peak <= enough
+    np.testing.assert_allclose(aligner.transform(X_new), expected, rtol=0, atol=1e-8)
+
+
+def test_one_row_too_large_raises_and_leaves_the_old_fit_usable(name):
+    X = blobs()
+    aligner = make(name).fit(X)
+    expected = aligner.transform(X)
+    with pretend_cuda(capacity=20):
+        for method in (aligner.transform, aligner.fit):
+            with pytest.raises(torch.OutOfMemoryError):
+                method(X[:, ::-1].copy())
+    np.testing.assert_array_equal(aligner.transform(X), expected)
+
+
+def test_memory_that_runs_out_in_training_leaves_the_old_fit_usable():
+    X = blobs()
+    for name in ("mlp", "mlp closed form", "poisson network"):
+        aligner = make(name).fit(X)
+        expected = aligner.transform(X)
+        with pretend_cuda() as ledger:
+            aligner.fit(X)
+        with pretend_cuda(capacity=ledger.peak / 30):
+            with pytest.raises(torch.OutOfMemoryError):
+                aligner.fit(2 * X[::-1].copy())
+        np.testing.assert_array_equal(aligner.transform(X), expected)
+
+
+METRICS = {
+    "retrieval_ranks": metrics.retrieval_ranks,
+    "retrieval_ranks, CSLS": lambda X, Y: metrics.retrieval_ranks(X, Y, csls=3),
+    "retrieval_accuracy": metrics.retrieval_accuracy,
+    "mean_reciprocal_rank": metrics.mean_reciprocal_rank,
+    "mutual_knn": metrics.mutual_knn,
+    "linear_cka": metrics.linear_cka,
+    "cluster_contrast": lambda X, Y: metrics.cluster_contrast(
+        X, Y, np.arange(len(X)) % 3
+    ),
+    "alignment_loss": metrics.alignment_loss,
+    "uniformity_loss": lambda X, Y: metrics.uniformity_loss(X),
+}
+
+
+def test_every_metric_is_here():
+    known = {name.split(",")[0] for name in METRICS}
+    public = {name for name in metrics.__all__ if not name.startswith("make_")}
+    assert known == public
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_metrics(name):
+    X, Y = blobs(), blobs(1)
+    expected = METRICS[name](X, Y)
+    with pretend_cuda() as ledger:
+        out = METRICS[name](torch.from_numpy(X).cuda(), torch.from_numpy(Y).cuda())
+    assert ledger.device_ops
+    np.testing.assert_array_equal(out, expected)
+
+
+def test_views_of_the_device():
+    A, B = blobs(), blobs(1)
+    with pretend_cuda() as ledger:
+        tensors = [torch.from_numpy(A).cuda(), torch.from_numpy(B).cuda()]
+        X = stack_views(tensors, [4, 4])
+        parts = split_views(X, [4, 4])
+        assert ledger.to_host == 0
+        assert all(part.is_cuda for part in parts)
+        for part, values in zip(parts, (A, B), strict=True):
+            np.testing.assert_array_equal(part.cpu(), values)
+
+
+@pytest.mark.filterwarnings("ignore:n_landmarks=1000 is greater", "ignore:Rows flow in")
+@parametrize_with_checks(
+    [Estimator(**SHORTER.get(Estimator, {})) for Estimator in ESTIMATORS]
+)
+def test_check_estimator(estimator, check):
+    with pretend_cuda():
+        check(estimator)
