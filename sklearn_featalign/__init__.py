@@ -5,9 +5,8 @@ from sklearn_featalign._gcca_aligner import KernelGCCAAligner
 from sklearn_featalign._mlp_aligner import HalfSharedMLPAligner
 from sklearn_featalign._poisson_uniformizer import PoissonUniformizer
 from sklearn_featalign._rbf_aligner import RBFAutoScaleAligner
+from sklearn_featalign._version import __version__ as __version__
 from sklearn_featalign._views import split_views, stack_views
-
-__version__ = "0.1.0.dev0"
 
 __all__ = [
     "HalfSharedMLPAligner",

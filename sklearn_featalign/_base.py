@@ -14,6 +14,7 @@ from sklearn.base import (
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
+from sklearn_featalign._persistence import VersionedMixin
 from sklearn_featalign._torch import (
     Rows,
     as_like,
@@ -56,7 +57,9 @@ class Training(NamedTuple):
     paired: np.ndarray
 
 
-class BaseAligner(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class BaseAligner(
+    ClassNamePrefixFeaturesOutMixin, TransformerMixin, VersionedMixin, BaseEstimator
+):
     """Base of the aligners.
 
     A subclass has the parameters `views`, `output`, `device` and `random_state`, and

@@ -26,6 +26,7 @@ from sklearn_featalign._field_network import FieldNetwork, field_weights, train_
 from sklearn_featalign._flow import SOLVERS, Flow
 from sklearn_featalign._landmarks import compress
 from sklearn_featalign._modules import detached
+from sklearn_featalign._persistence import VersionedMixin
 from sklearn_featalign._poisson import (
     data_size,
     largest_exponent,
@@ -65,7 +66,11 @@ _RADIUS = 100.0
 
 
 class PoissonUniformizer(
-    CallbackSupportMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstimator
+    CallbackSupportMixin,
+    OneToOneFeatureMixin,
+    TransformerMixin,
+    VersionedMixin,
+    BaseEstimator,
 ):
     r"""Rows flow along the electric field of the training rows, and back.
 

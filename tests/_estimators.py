@@ -55,7 +55,7 @@ ALIGNERS = WITH_LANDMARKS | {
     ),
     "poisson": PoissonUniformizer(),
     "poisson compressed": PoissonUniformizer(
-        n_charges=30, output="hemisphere", solver="dopri5", random_state=0
+        n_charges=30, output="hemisphere", solver="midpoint", random_state=0
     ),
     "poisson contract": PoissonUniformizer(direction="contract"),
     "poisson network": PoissonUniformizer(field="network", **MLP),

@@ -22,6 +22,8 @@ PURE = [
 TORCH_ALONE = [*PURE, "_modules"]
 RINGS = {name: 0 for name in TORCH_ALONE} | {
     "_torch": 1,
+    "_version": 0,
+    "_persistence": 1,
     "_landmarks": 1,
     "_start": 1,
     "_targets": 1,

@@ -1,0 +1,138 @@
+"""The same seed gives the same bits on any thread, and nothing global changes."""
+
+import random
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import torch
+from _estimators import ALIGNERS, WITH_LANDMARKS
+from _samples import blobs
+from joblib import Parallel, delayed
+from sklearn.base import clone
+from torch.utils._python_dispatch import TorchDispatchMode
+
+
+@pytest.fixture(params=ALIGNERS)
+def aligner(request):
+    return clone(ALIGNERS[request.param]).set_params(random_state=0)
+
+
+@pytest.fixture(params=WITH_LANDMARKS)
+def landmark_aligner(request):
+    return clone(WITH_LANDMARKS[request.param])
+
+
+def global_state():
+    return (
+        torch.get_rng_state().tolist(),
+        np.random.get_state()[1].tolist(),
+        random.getstate(),
+        torch.get_num_threads(),
+        torch.get_num_interop_threads(),
+        torch.get_default_dtype(),
+        torch.get_default_device(),
+        torch.get_float32_matmul_precision(),
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+        torch.backends.cuda.matmul.allow_tf32,
+        torch.backends.cudnn.allow_tf32,
+        torch.backends.cudnn.benchmark,
+        torch.backends.cudnn.deterministic,
+        torch.is_grad_enabled(),
+        torch.is_inference_mode_enabled(),
+        np.geterr(),
+    )
+
+
+def use(aligner, X):
+    """Return what an aligner that is fitted anew says of rows, by all that it does."""
+    out = [aligner.fit(X).transform(X)]
+    for method in ("inverse_transform", "score_samples", "score"):
+        if hasattr(aligner, method):
+            rows = out[0] if method == "inverse_transform" else X
+            out.append(getattr(aligner, method)(rows))
+    return np.concatenate([np.ravel(part) for part in out])
+
+
+def check_refit(aligner):
+    X = blobs()
+    before = global_state()
+    first, second = use(aligner, X), use(aligner, X)
+    np.testing.assert_array_equal(first, second)
+    assert global_state() == before
+
+
+def test_refits_are_bit_equal_and_leave_global_state_alone(aligner):
+    check_refit(aligner)
+
+
+@pytest.mark.parametrize("landmarks", ["farthest", "kmeans++"])
+def test_refits_with_other_landmarks_do_so_too(landmark_aligner, landmarks):
+    check_refit(landmark_aligner.set_params(landmarks=landmarks))
+
+
+class NoGlobalDraws(TorchDispatchMode):
+    """Refuses operators that draw random numbers without a generator of their own."""
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        draws = torch.Tag.nondeterministic_seeded in function.tags
+        assert not draws or kwargs.get("generator") is not None, function
+        return function(*args, **kwargs)
+
+
+def test_no_number_is_drawn_without_a_generator(aligner):
+    with NoGlobalDraws():
+        use(aligner, blobs())
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda: torch.randn(3),
+        lambda: torch.randperm(3),
+        lambda: torch.nn.Linear(2, 2),
+        lambda: torch.nn.functional.dropout(torch.ones(3)),
+        lambda: list(torch.utils.data.RandomSampler([1, 2])),
+    ],
+)
+def test_drawing_without_one_is_seen(draw):
+    with NoGlobalDraws(), pytest.raises(AssertionError):
+        draw()
+
+
+def test_forty_fits_on_four_threads_are_one(aligner):
+    X = blobs(n_samples=60)
+    expected = clone(aligner).fit_transform(X)
+    before = global_state()
+    with ThreadPoolExecutor(4) as pool:
+        many = pool.map(lambda _: clone(aligner).fit_transform(X), range(40))
+        for out in many:
+            np.testing.assert_array_equal(out, expected)
+    assert global_state() == before
+
+
+def test_processes_agree_with_one():
+    X = blobs()
+    aligners = [clone(a).set_params(random_state=0) for a in ALIGNERS.values()]
+    fit_transforms = [delayed(aligner.fit_transform)(X) for aligner in aligners]
+    outputs = Parallel(n_jobs=2, backend="loky")(fit_transforms)
+    for aligner, out in zip(aligners, outputs, strict=True):
+        np.testing.assert_array_equal(out, aligner.fit_transform(X))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_default_dtype_and_device_of_torch_do_not_matter(aligner, dtype):
+    X = np.repeat(blobs(), 3, axis=0)
+    if "landmarks" in aligner.get_params():
+        aligner.set_params(landmarks="farthest")
+    expected = aligner.fit_transform(X)
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        with torch.device("meta"):
+            out = aligner.fit_transform(X)
+    finally:
+        torch.set_default_dtype(before)
+    np.testing.assert_array_equal(out, expected)

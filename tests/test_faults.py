@@ -1,0 +1,86 @@
+"""A fit that fails or is interrupted costs nothing, and many cost no memory."""
+
+import gc
+
+import numpy as np
+import pandas as pd
+import psutil
+import pytest
+from _estimators import ALIGNERS
+from _samples import blobs
+from sklearn.base import clone
+
+from sklearn_featalign import HalfSharedMLPAligner, PoissonUniformizer
+
+
+@pytest.fixture(params=ALIGNERS)
+def aligner(request):
+    return clone(ALIGNERS[request.param])
+
+
+def fewer_columns(X, aligner):
+    """Return X without its last column, unless the views need it."""
+    return X[:, :-1] if getattr(aligner, "views", None) is None else X
+
+
+def test_an_interrupted_refit_leaves_the_old_fit_usable(aligner, monkeypatch):
+    X = blobs()
+    before = aligner.fit(X).transform(X)
+
+    def interrupt(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sklearn_featalign._affinity.solve_rate", interrupt)
+    monkeypatch.setattr("sklearn_featalign._training.batch_affinity", interrupt)
+    monkeypatch.setattr("sklearn_featalign._poisson_uniformizer.isometry", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        aligner.fit(fewer_columns(X, aligner))
+    np.testing.assert_array_equal(aligner.transform(X), before)
+    assert aligner.n_features_in_ == 4
+
+
+def test_a_failed_refit_leaves_the_old_fit_usable(aligner):
+    X = pd.DataFrame(blobs(), columns=list("abcd"))
+    before = aligner.fit(X).transform(X)
+    with pytest.raises(ValueError, match="no spread"):
+        aligner.fit(fewer_columns(np.ones((10, 4)), aligner))
+    bad, message = {"c": 1e-4}, "must lie strictly between"
+    if isinstance(aligner, HalfSharedMLPAligner):
+        bad, message = {"lr": 1e30}, "The loss is nan in epoch"
+    elif isinstance(aligner, PoissonUniformizer):
+        bad, message = {"hidden_layer_sizes": [0]}, "integers of at least 1"
+    with pytest.raises(ValueError, match=message):
+        aligner.set_params(**bad).fit(fewer_columns(blobs(), aligner))
+    np.testing.assert_array_equal(aligner.transform(X), before)
+    assert list(aligner.feature_names_in_) == list("abcd")
+
+
+def test_an_interrupt_in_transform_propagates(aligner, monkeypatch):
+    X = blobs()
+    expected = aligner.fit(X).transform(X)
+
+    def interrupt(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("sklearn_featalign._torch.Rows.load", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            aligner.transform(X)
+    np.testing.assert_array_equal(aligner.transform(X), expected)
+
+
+def test_refits_leave_no_memory_behind(aligner):
+    X = blobs(n_samples=40)
+    process = psutil.Process()
+
+    def refit(times):
+        for i in range(times):
+            aligner.fit(X)
+            if i % 10 == 0:
+                aligner.transform(X)
+        gc.collect()
+        return process.memory_info().rss
+
+    # Pools and caches fill first.
+    before = refit(20)
+    assert refit(200) - before < 5 * 2**20
