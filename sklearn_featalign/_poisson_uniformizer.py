@@ -64,6 +64,9 @@ _HEIGHTS = (1e-7, 1e30)
 
 _RADIUS = 100.0
 
+# Sizes of rows as they come whose squares float32 holds.
+_TRAINED_SIZES = (1e-15, 1e15)
+
 
 class PoissonUniformizer(
     CallbackSupportMixin,
@@ -378,7 +381,8 @@ class PoissonUniformizer(
         ------
         ValueError
             If all rows are equal, if parameters do not go together, if the end height
-            is not above the start height, if the loss or the weights of a network are
+            is not above the start height, if ``scaling=None`` and rows are larger or
+            smaller than float32 can square, if the loss or the weights of a network are
             no longer finite, or if the device is not there.
         """
         trains = self.field == "network"
@@ -597,6 +601,8 @@ class PoissonUniformizer(
         charges = to_coordinates(distinct, frame)
         log_counts = counts.to(charges).log()
         size = data_size(charges, log_counts)
+        if self._get_scaling() is None:
+            self._check_size(size)
         spacing = spacing_height(self._map_probes(charges), charges, size)
         if self.n_charges is not None and self.n_charges < len(charges):
             charges, log_counts = compress(
@@ -615,6 +621,17 @@ class PoissonUniformizer(
             "_weights": None,
         }
         return fitted | self._fit_heights(charges, log_counts, spacing, size)
+
+    def _check_size(self, size):
+        """Refuse rows as they come that float32 could not square."""
+        low, high = _TRAINED_SIZES
+        if not low <= size <= high:
+            raise ValueError(
+                f"The root mean square of X about its mean is {size:.6g}. With "
+                "scaling=None, which parametrization='projected' has by default, it "
+                f"must lie between {low:.6g} and {high:.6g} for a network to be "
+                "trained: scale X first, or use scaling='view'."
+            )
 
     def _map_probes(self, charges):
         """Return what maps some of the charges, in batches, against all of them."""

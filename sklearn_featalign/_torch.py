@@ -193,7 +193,8 @@ class Rows:
         if isinstance(taken, np.ndarray):
             # A copy in any case: torch wants writable memory and positive strides.
             taken = torch.from_numpy(np.array(taken, order="C"))
-        return taken.to(self.device).to(torch.float64)
+        # Sums over rows that are laid out otherwise differ in their last digits.
+        return taken.to(self.device).to(torch.float64).contiguous()
 
     def to_numpy(self):
         """Return the rows as they came, in an array of their own."""

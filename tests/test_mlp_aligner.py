@@ -1,7 +1,6 @@
 """Half-shared networks, as users meet them."""
 
 import pickle
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
@@ -347,21 +346,6 @@ def test_scores_can_be_monitored():
     make(max_epochs=3).set_callbacks(monitor).fit(X)
     log = monitor.get_logs()
     assert log is not None
-
-
-def test_forty_fits_on_four_threads_are_one():
-    X = np.hstack(make_views(60))
-    aligner = make(max_epochs=3, batch_size=20, input_noise=0.1, **RCCA)
-    expected = clone(aligner).fit(X).transform(X)
-    before = torch.get_rng_state(), np.random.get_state()[1].copy()
-    with ThreadPoolExecutor(4) as pool:
-        jobs = [
-            pool.submit(lambda: clone(aligner).fit(X).transform(X)) for _ in range(40)
-        ]
-    for job in jobs:
-        np.testing.assert_array_equal(job.result(), expected)
-    assert torch.equal(torch.get_rng_state(), before[0])
-    np.testing.assert_array_equal(np.random.get_state()[1], before[1])
 
 
 def test_training_does_not_need_the_users_gradients():
