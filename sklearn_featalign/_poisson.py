@@ -181,7 +181,9 @@ def spacing_height(map_rows, charges, size):
     k = min(_NEIGHBORS, len(charges) - 1)
 
     def to_neighbor(X):
-        return squared_distances(X, charges).kthvalue(k + 1, dim=1).values
+        D = squared_distances(X, charges)
+        # Unlike kthvalue it is deterministic on CUDA.
+        return D.topk(k + 1, dim=1, largest=False).values[:, -1]
 
     distance = float(torch.cat(list(map_rows(to_neighbor))).sqrt().median())
     share = _HEIGHT_SHARE * charges.shape[1] ** -0.25

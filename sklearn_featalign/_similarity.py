@@ -68,7 +68,7 @@ def euclidean(X, Y):
     nothing.
     """
     # A median stays among most rows when others are far away.
-    origin = Y.median(0).values
+    origin = Y.sort(0).values[(len(Y) - 1) // 2]
     X, Y = X - origin, Y - origin
     scale = torch.maximum(largest(X), largest(Y))
     X, Y = X / scale, Y / scale

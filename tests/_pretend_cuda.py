@@ -49,6 +49,21 @@ SYNCHRONISING = {
 }
 INDEXING = {"index", "index_put", "index_put_", "_index_put_impl_"}
 
+# Operators that torch refuses on CUDA where a user wants deterministic algorithms, and
+# whose backward pass it does.
+NONDETERMINISTIC = {
+    "_cdist_backward",
+    "cummax",
+    "cumsum",
+    "histc",
+    "kthvalue",
+    "median.dim",
+    "median.dim_values",
+    "nanmedian.dim",
+    "put_",
+    "scatter_reduce",
+}
+
 # Beside pointwise ones, operators that take a number on the CPU along with tensors.
 TAKE_NUMBERS = INDEXING | {"copy_", "fill_", "masked_fill", "masked_fill_"}
 
@@ -153,6 +168,10 @@ class Operators(TorchDispatchMode):
         tensors = tensors_in((args, kwargs))
         there = [t for t in tensors if is_on_device(t)]
         on_device = bool(there) or (not tensors and self.device == CUDA)
+        if there and {name, f"{name}.{function._overloadname}"} & NONDETERMINISTIC:
+            raise RuntimeError(
+                f"{name} does not have a deterministic implementation (pretended)"
+            )
         if there and len(there) < len(tensors):
             self.check_mixture(function, name, tensors, args)
         if there and name in SYNCHRONISING or self.is_masking(name, args):
