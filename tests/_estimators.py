@@ -13,8 +13,9 @@ ESTIMATORS = [
     for name in sklearn_featalign.__all__
     if isinstance(getattr(sklearn_featalign, name), type)
 ]
-# Training shorter than by default.
-SHORTER = {HalfSharedMLPAligner: {"max_epochs": 3}}
+# Training shorter than by default, and fewer steps.
+SHORTER = {HalfSharedMLPAligner: {"max_epochs": 3}, PoissonUniformizer: {"n_steps": 6}}
+FLOW = SHORTER[PoissonUniformizer]
 # For the checks of scikit-learn.
 VARIANTS = [
     *(Estimator(**SHORTER.get(Estimator, {})) for Estimator in ESTIMATORS),
@@ -25,11 +26,13 @@ VARIANTS = [
     KernelGCCAAligner(hub_neighbors=0, linear=1.0, power=2.5, n_landmarks=3),
     HalfSharedMLPAligner(3, target="y", loss="mse", batch_size=8, max_epochs=3),
     HalfSharedMLPAligner(target="joint_pca", loss="mse", input_noise=0.1, max_epochs=3),
-    PoissonUniformizer(output="hemisphere", solver="midpoint", n_charges=5),
-    PoissonUniformizer(output="normal", scaling="view", batch_size=50),
-    PoissonUniformizer(direction="contract"),
-    PoissonUniformizer(field="network", max_epochs=3),
-    PoissonUniformizer(field="network", parametrization="projected", max_epochs=3),
+    PoissonUniformizer(output="hemisphere", solver="midpoint", n_charges=5, **FLOW),
+    PoissonUniformizer(output="normal", scaling="view", batch_size=50, **FLOW),
+    PoissonUniformizer(direction="contract", **FLOW),
+    PoissonUniformizer(field="network", max_epochs=3, **FLOW),
+    PoissonUniformizer(
+        field="network", parametrization="projected", max_epochs=3, **FLOW
+    ),
 ]
 
 # For rows of `_samples.blobs`, which have four columns.
@@ -53,13 +56,13 @@ ALIGNERS = WITH_LANDMARKS | {
     "mlp closed form": HalfSharedMLPAligner(
         views=[1, 2, 1], early_stopping=True, **CLOSED_FORM, **MLP
     ),
-    "poisson": PoissonUniformizer(),
+    "poisson": PoissonUniformizer(**FLOW),
     "poisson compressed": PoissonUniformizer(
-        n_charges=30, output="hemisphere", solver="midpoint", random_state=0
+        n_charges=30, output="hemisphere", solver="midpoint", random_state=0, **FLOW
     ),
-    "poisson contract": PoissonUniformizer(direction="contract"),
-    "poisson network": PoissonUniformizer(field="network", **MLP),
+    "poisson contract": PoissonUniformizer(direction="contract", **FLOW),
+    "poisson network": PoissonUniformizer(field="network", **FLOW, **MLP),
     "poisson projected": PoissonUniformizer(
-        field="network", parametrization="projected", **MLP
+        field="network", parametrization="projected", **FLOW, **MLP
     ),
 }
