@@ -4,10 +4,11 @@
 
 One command for those who have a GPU. The first table compares every estimator on random
 rows: the same fit transforms on both devices, a fit on the GPU is compared with one on
-the CPU, and repeated. Of trained networks, which drift apart by rounding, the last loss
-is compared in place of the output. The second table has the times: CPU and GPU in turn
-(A B A B ...), medians, arrays in and out and tensors that stay on the GPU. The command
-fails if a check does.
+the CPU, and repeated. Of trained networks the last loss is compared in place of the
+output: they drift apart by rounding, and noise and points of the field are drawn on the
+device, which has numbers of its own. The second table has the times: CPU and GPU in
+turn (A B A B ...), medians, arrays in and out and tensors that stay on the GPU. The
+command fails if a check does.
 """
 
 import argparse
@@ -31,10 +32,13 @@ from sklearn_featalign import (
 )
 
 # Largest error of what a fit gives on another device, in units of the output's spread,
-# and of a fit on another; of networks the share by which the last loss may differ.
+# and of a fit on another; of networks the share by which the last loss may differ, and
+# the factor where they draw on the device. On the CPU with another seed of these draws
+# alone it was up to 2.05.
 TRANSFORM_ERROR = 1e-9
 FIT_ERROR = 1e-6
 LOSS_ERROR = 0.05
+LOSS_FACTOR = 4
 
 
 def settings(n_features, n_landmarks, n_epochs):
@@ -84,24 +88,41 @@ def check(name, estimator, X, X_new):
     rows = torch.from_numpy(X_new).cuda()
     stays = gpu.transform(rows)
     back = clone_of(gpu).set_params(device="cpu").transform(X_new)
-    trained = hasattr(gpu, "loss_curve_")
-    if trained:
-        fit_error = abs(gpu.loss_curve_[-1] / cpu.loss_curve_[-1] - 1)
-    else:
-        fit_error = error(out, expected)
+    own_fit = f"{error(out, expected):.1e}"
+    agree = error(out, expected) <= FIT_ERROR
+    if hasattr(gpu, "loss_curve_"):
+        ratio = gpu.loss_curve_[-1] / cpu.loss_curve_[-1]
+        own_fit, agree = f"loss x {ratio:.4f}", losses_agree(gpu, ratio)
     checks = {
         "transform": error(same_fit, expected) <= TRANSFORM_ERROR,
-        "fit": fit_error <= (LOSS_ERROR if trained else FIT_ERROR),
+        "fit": agree,
+        "refit": np.array_equal(again, out),
         "back on the CPU": error(back, out) <= TRANSFORM_ERROR,
         "tensors": stays.is_cuda and error(stays.cpu().numpy(), out) == 0,
     }
     return {
         "estimator": name,
         "same fit": f"{error(same_fit, expected):.1e}",
-        "own fit": f"{fit_error:.1e} of the loss" if trained else f"{fit_error:.1e}",
-        "refit": "equal" if np.array_equal(again, out) else f"{error(again, out):.1e}",
+        "own fit": own_fit,
+        "refit": "equal" if checks["refit"] else f"{error(again, out):.1e}",
         "failed": ", ".join(name for name, passed in checks.items() if not passed),
     }
+
+
+def losses_agree(fitted, ratio):
+    """Return whether the ratio of the last losses of two devices is as it should be."""
+    draws = isinstance(fitted, PoissonUniformizer) or fitted.input_noise > 0
+    factor = LOSS_FACTOR if draws else 1 + LOSS_ERROR
+    return bool(1 / factor <= ratio <= factor)
+
+
+def check_safely(name, *args):
+    """Return what `check` does, or the error as what failed."""
+    try:
+        return check(name, *args)
+    except Exception as raised:
+        failed = f"{type(raised).__name__}: {raised}".splitlines()[0]
+        return {"estimator": name, "failed": failed}
 
 
 def clone_of(fitted):
@@ -161,7 +182,7 @@ def main(arguments=None):
 
     X, X_new = (make_rows(options.n_checked, 8, seed) for seed in (2, 3))
     checks = [
-        check(name, estimator, X, X_new)
+        check_safely(name, estimator, X, X_new)
         for name, estimator in settings(8, min(100, options.n_checked), 5).items()
     ]
     print_table("Errors, in units of the spread of the output", checks)

@@ -21,7 +21,6 @@ from sklearn_featalign._torch import (
     check_names,
     check_rows,
     full_like,
-    remember_features,
     resolve_device,
 )
 from sklearn_featalign._views import (
@@ -64,7 +63,7 @@ class BaseAligner(
 
     A subclass has the parameters `views`, `output`, `device` and `random_state`, and
     `batch_size` or ``_row_batch_size``. Its fit
-    goes through `_open_training` and ends with `_close_training`. It provides
+    goes through `_open_training` and ends with `_torch.write_fit`. It provides
     ``_view_function(name, device)``, which returns a function from a float64 batch of
     rows of a view to their features, and ``_view_feature_names``, what these are
     called.
@@ -270,11 +269,6 @@ class BaseAligner(
         device = resolve_device(self.device, values)
         rows = Rows(values, device, self._row_batch_size, n_outputs)
         return Training(rows, columns, views, paired)
-
-    def _close_training(self, X, training):
-        """Write on the estimator what it knows of the columns of its training rows."""
-        remember_features(self, X)
-        self.view_columns_ = training.columns
 
     def _check_rows(self, X):
         """Check rows against those of the fit."""

@@ -11,7 +11,7 @@ from sklearn_featalign._affinity import fit_rate
 from sklearn_featalign._base import BaseAligner
 from sklearn_featalign._coordinates import coordinates, fit_frame
 from sklearn_featalign._landmarks import SPREAD_OUT, select_landmarks
-from sklearn_featalign._torch import Rows, to_numpy
+from sklearn_featalign._torch import Rows, to_numpy, write_fit
 from sklearn_featalign._views import block
 
 # At least so many rows, if there are, give the median that coordinates start from.
@@ -82,16 +82,19 @@ class LandmarkAligner(BaseAligner):
         states = self._join_views(states)
         # One view at a time gives way to its arrays.
         states = {name: to_numpy(states.pop(name)) for name in list(states)}
-        self._close_training(X, training)
         gammas = [state.pop("gamma") for state in states.values()]
         means = [state.pop("mean_affinity") for state in states.values()]
         one = self.views is None
-        self.gamma_ = gammas[0] if one else np.array(gammas)
-        self.mean_affinity_ = means[0] if one else np.array(means)
-        self.landmarks_ = training.rows.at(indices).to_numpy()
-        self.landmark_indices_ = indices
-        self.n_landmarks_ = len(indices)
-        self._states = states
+        fitted = {
+            "view_columns_": training.columns,
+            "gamma_": gammas[0] if one else np.array(gammas),
+            "mean_affinity_": means[0] if one else np.array(means),
+            "landmarks_": training.rows.at(indices).to_numpy(),
+            "landmark_indices_": indices,
+            "n_landmarks_": len(indices),
+            "_states": states,
+        }
+        write_fit(self, X, fitted)
         return self
 
     def _fit_frame(self, rows, whiten=None):

@@ -31,6 +31,7 @@ from sklearn_featalign._torch import (
     to_numpy,
     to_torch,
     torch_generator,
+    write_fit,
 )
 from sklearn_featalign._training import (
     Bridge,
@@ -403,26 +404,18 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
             retrieval.restore(network)
         fitted = fitted_attributes()
         task.call_on_fit_task_end(**hooks, reconstruction_attributes=lambda: fitted)
-        self._close_training(X, training)
-        self._states = fitted["_states"]
-        self._head = None
-        if self.warm_start:
-            self._head = to_numpy(detached(network.head) | {"target": goals["target"]})
         losses = np.array(history[:, "train_loss"])
-        self.loss_curve_ = np.append(self.loss_curve_, losses) if old else losses
-        self.n_iter_ = len(self.loss_curve_)
-        self._set_or_drop("ridge_", start and start.ridge)
-        self._set_or_drop(
-            "validation_scores_", retrieval and np.array(retrieval.scores)
-        )
+        losses = np.append(self.loss_curve_, losses) if old else losses
+        fitted |= {"loss_curve_": losses, "n_iter_": len(losses), "_head": None}
+        if self.warm_start:
+            head = detached(network.head) | {"target": goals["target"]}
+            fitted["_head"] = to_numpy(head)
+        if start is not None:
+            fitted["ridge_"] = start.ridge
+        if retrieval is not None:
+            fitted["validation_scores_"] = np.array(retrieval.scores)
+        write_fit(self, X, fitted, optional=("ridge_", "validation_scores_"))
         return self
-
-    def _set_or_drop(self, name, value):
-        """Set an attribute, or drop the one of an earlier fit where there is none."""
-        if value is None:
-            self.__dict__.pop(name, None)
-        else:
-            setattr(self, name, value)
 
     def _check_widths(self):
         check_hidden_layer_sizes(self.hidden_layer_sizes)

@@ -182,7 +182,7 @@ def spacing_height(map_rows, charges, size):
 
     def to_neighbor(X):
         D = squared_distances(X, charges)
-        # Unlike kthvalue it is deterministic on CUDA.
+        # Of kthvalue torch has no deterministic algorithm on CUDA.
         return D.topk(k + 1, dim=1, largest=False).values[:, -1]
 
     distance = float(torch.cat(list(map_rows(to_neighbor))).sqrt().median())

@@ -41,12 +41,12 @@ from sklearn_featalign._torch import (
     check_rows,
     full_like,
     is_single,
-    remember_features,
     resolve_device,
     seen_columns,
     to_numpy,
     to_torch,
     torch_generator,
+    write_fit,
 )
 from sklearn_featalign._training import Bridge, check_hidden_layer_sizes
 
@@ -401,11 +401,7 @@ class PoissonUniformizer(
         if trains:
             fitted |= self._train(rows, frame, fitted, task, hooks, random_state)
         task.call_on_fit_task_end(**hooks, reconstruction_attributes=lambda: fitted)
-        for name in ("M_", "loss_curve_", "n_iter_"):
-            self.__dict__.pop(name, None)
-        for name, value in fitted.items():
-            setattr(self, name, value)
-        remember_features(self, X)
+        write_fit(self, X, fitted, optional=("M_", "loss_curve_", "n_iter_"))
         return self
 
     def transform(self, X):

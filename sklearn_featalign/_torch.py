@@ -105,19 +105,33 @@ def check_names(estimator, X):
     validate_data(estimator, X, reset=False, skip_check_array=True, ensure_2d=False)
 
 
-def remember_features(estimator, X):
-    """Write number and names of the columns of X on the estimator.
-
-    That comes last in a fit, so that one which fails leaves an older one usable.
-    """
-    validate_data(estimator, _stand_in(X), reset=True, skip_check_array=True)
-
-
 def seen_columns(X):
-    """Return what `remember_features` would write on an estimator."""
+    """Return the attributes of a fit that are about the columns of X."""
     scratch = BaseEstimator()
-    remember_features(scratch, X)
+    validate_data(scratch, _stand_in(X), reset=True, skip_check_array=True)
     return vars(scratch)
+
+
+def write_fit(estimator, X, fitted, optional=()):
+    """Write all that a fit has found on an estimator, when nothing can fail any more.
+
+    So one that fails or is interrupted leaves an older fit usable.
+
+    Parameters
+    ----------
+    estimator : estimator
+    X : {array-like, tensor} of shape (n_samples, n_features)
+        As passed to fit.
+    fitted : dict
+        Attributes.
+    optional : sequence of str
+        Those that not every fit has: what an older one left goes.
+    """
+    fitted = {**seen_columns(X), **fitted}
+    attributes = vars(estimator)
+    for name in ("feature_names_in_", *optional):
+        attributes.pop(name, None)
+    attributes.update(fitted)
 
 
 def is_single(X):
@@ -249,11 +263,12 @@ class Rows:
             Whether to add to what is there.
         """
         start = 0
-        for block in self.map(function):
+        # Memory may run out in the conversion, too.
+        is_tensor = isinstance(out, torch.Tensor)
+        converted = (lambda batch: function(batch).to(out)) if is_tensor else function
+        for block in self.map(converted):
             rows = self._positions(slice(start, start + len(block)))
-            if isinstance(out, torch.Tensor):
-                block = block.to(out)
-            else:
+            if not is_tensor:
                 block = block.cpu().numpy().astype(out.dtype, copy=False)
             if add:
                 out[rows] += block

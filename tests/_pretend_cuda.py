@@ -7,7 +7,8 @@ tensors, one for operators, below autograd, hands the device on and refuses what
 refuses.
 
 It does not show what CUDA computes: rounding, nondeterministic sums, streams, pinned
-memory and fragmentation are those of a real device. Modes are of one thread.
+memory, fragmentation and the numbers that its own generators draw are those of a real
+device. Modes are of one thread.
 
 The classes of modes of torch are not quite public: `tests/test_pretend_cuda.py` says
 whether a version of torch still has them as they are needed here.
@@ -49,8 +50,8 @@ SYNCHRONISING = {
 }
 INDEXING = {"index", "index_put", "index_put_", "_index_put_impl_"}
 
-# Operators that torch refuses on CUDA where a user wants deterministic algorithms, and
-# whose backward pass it does.
+# Operators that torch refuses on CUDA under `torch.use_deterministic_algorithms(True)`,
+# which users may have set; they are refused here in any case.
 NONDETERMINISTIC = {
     "_cdist_backward",
     "cummax",
@@ -78,9 +79,13 @@ class Ledger:
     ----------
     capacity : float
         Bytes that tensors may take at a time.
+    most_allocations : float
+        How often memory may be asked for before there is none.
 
     Attributes
     ----------
+    allocations : int
+        How often memory was asked for.
     device_ops : int
         Operators on tensors of the device, views of them left out.
     to_device, to_host : int
@@ -93,8 +98,10 @@ class Ledger:
         Times that the cache was emptied.
     """
 
-    def __init__(self, capacity):
+    def __init__(self, capacity, most_allocations):
         self.capacity = capacity
+        self.most_allocations = most_allocations
+        self.allocations = 0
         self.device_ops = self.to_device = self.to_host = self.synchronisations = 0
         self.used = self.peak = self.emptied = 0
 
@@ -112,7 +119,9 @@ class Allocation:
     def __init__(self, ledger, n_bytes):
         self.n_bytes = 0
         self.ledger = ledger
-        if ledger.used + n_bytes > ledger.capacity:
+        ledger.allocations += 1
+        too_large = ledger.used + n_bytes > ledger.capacity
+        if too_large or ledger.allocations > ledger.most_allocations:
             raise torch.OutOfMemoryError(
                 f"CUDA out of memory (pretended). Tried to allocate {n_bytes} bytes; "
                 f"{ledger.used} of {ledger.capacity} are in use."
@@ -136,8 +145,9 @@ def tensors_in(values):
 def place(tensor, device, ledger):
     """Say that a tensor, which shares its storage with no other, is on a device."""
     storage = tensor.untyped_storage()
-    storage.__dict__.pop("allocation", None)
-    if device == CUDA:
+    if device == CPU:
+        storage.__dict__.pop("allocation", None)
+    elif not is_on_device(tensor):
         storage.__dict__["allocation"] = Allocation(ledger, storage.nbytes())
     return tensor
 
@@ -329,19 +339,21 @@ def reduce_ex(reduce):
 
 
 @contextmanager
-def pretend_cuda(capacity=float("inf")):
+def pretend_cuda(capacity=float("inf"), most_allocations=float("inf")):
     """Let code see a CUDA device, in this thread.
 
     Parameters
     ----------
     capacity : float
         Bytes of its memory.
+    most_allocations : float
+        How often memory may be asked for before there is none.
 
     Yields
     ------
     ledger : Ledger
     """
-    ledger = Ledger(capacity)
+    ledger = Ledger(capacity, most_allocations)
 
     def empty_cache():
         ledger.emptied += 1

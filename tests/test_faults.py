@@ -81,6 +81,7 @@ def test_refits_leave_no_memory_behind(aligner):
         gc.collect()
         return process.memory_info().rss
 
-    # Pools and caches fill first.
-    before = refit(20)
-    assert refit(200) - before < 5 * 2**20
+    # Pools and caches fill first. Of two windows, since an arena that comes or goes in
+    # one of them is no leak.
+    sizes = [refit(20), refit(100), refit(100)]
+    assert min(np.diff(sizes)) < 2.5 * 2**20

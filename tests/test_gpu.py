@@ -31,13 +31,22 @@ def test_one_fit_gives_the_same_on_both_devices(aligner):
 
 def test_fits_of_both_devices_agree(aligner):
     X, X_new = blobs(), blobs(1)
+    if getattr(aligner, "n_charges", None):
+        # Rounding may lead k-means elsewhere.
+        aligner.set_params(n_charges=None)
     cpu, gpu = (clone(aligner).set_params(device=d).fit(X) for d in ("cpu", "cuda"))
     if hasattr(gpu, "loss_curve_"):
-        np.testing.assert_allclose(gpu.loss_curve_, cpu.loss_curve_, rtol=0.05)
+        assert gpu_check.losses_agree(gpu, gpu.loss_curve_[-1] / cpu.loss_curve_[-1])
         return
     # The filter of three views is the fourth root of a sum.
     expected = cpu.transform(X_new)
     np.testing.assert_allclose(gpu.transform(X_new), expected, rtol=1e-6, atol=1e-6)
+
+
+def test_refits_are_bit_equal(aligner):
+    X = blobs()
+    first, second = (clone(aligner).fit(X).transform(X) for _ in range(2))
+    np.testing.assert_array_equal(first, second)
 
 
 def test_tensors_stay_on_the_device(aligner):
@@ -48,20 +57,31 @@ def test_tensors_stay_on_the_device(aligner):
     np.testing.assert_array_equal(out.cpu(), again)
 
 
-def test_memory_that_runs_out_makes_batches_smaller(aligner):
+def test_memory_that_runs_out_makes_batches_smaller(aligner, monkeypatch):
     X_new = blobs(1, n_samples=200_000)
-    aligner.fit(blobs()).set_params(device="cuda")
+    aligner.set_params(device="cuda").fit(blobs())
     if hasattr(aligner, "batch_size") and not hasattr(aligner, "warm_start"):
         aligner.set_params(batch_size=len(X_new))
-    expected = aligner.transform(X_new[:100])
-    total = torch.cuda.get_device_properties(0).total_memory
     torch.cuda.empty_cache()
-    torch.cuda.set_per_process_memory_fraction(min(1.0, 2**27 / total))
+    before = torch.cuda.memory_reserved()
+    torch.cuda.reset_peak_memory_stats()
+    expected = aligner.transform(X_new)
+    needed = torch.cuda.max_memory_reserved() - before
+    emptied = []
+    empty_cache = torch.cuda.empty_cache
+    empty_cache()
+    monkeypatch.setattr(
+        torch.cuda, "empty_cache", lambda: emptied.append(empty_cache())
+    )
+    total = torch.cuda.get_device_properties(0).total_memory
+    limit = torch.cuda.memory_reserved() + needed / 2
+    torch.cuda.set_per_process_memory_fraction(min(1.0, limit / total))
     try:
         out = aligner.transform(X_new)
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
-    np.testing.assert_allclose(out[:100], expected, rtol=1e-7, atol=1e-9)
+    assert emptied
+    np.testing.assert_allclose(out, expected, rtol=1e-7, atol=1e-9)
 
 
 @pytest.mark.gpu
@@ -92,6 +112,10 @@ def test_the_command_fails_where_a_check_does(capsys, monkeypatch):
     with pretend_cuda():
         assert gpu_check.main(SMALL) == 1
     assert "Failed: RBF" in capsys.readouterr().out
+    monkeypatch.setattr(gpu_check, "error", lambda *args: 1 / 0)
+    with pretend_cuda():
+        assert gpu_check.main(SMALL) == 1
+    assert "ZeroDivisionError" in capsys.readouterr().out
 
 
 @pretended

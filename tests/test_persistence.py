@@ -4,7 +4,7 @@ import copy
 import gc
 import pickle
 from pathlib import Path
-from types import BuiltinFunctionType, FunctionType, ModuleType
+from types import FunctionType, ModuleType
 
 import joblib
 import numpy as np
@@ -31,14 +31,18 @@ def reachable(value):
     seen, waiting = set(), [value]
     while waiting:
         value = waiting.pop()
-        code = (type, ModuleType, FunctionType, BuiltinFunctionType)
-        if id(value) in seen or isinstance(value, code):
+        if id(value) in seen or isinstance(value, type | ModuleType):
             continue
         seen.add(id(value))
         yield value
+        if isinstance(value, FunctionType):
+            waiting += [cell.cell_contents for cell in value.__closure__ or ()]
+            continue
         waiting += gc.get_referents(value)
-        if isinstance(value, np.ndarray) and value.dtype == object:
-            waiting += value.ravel().tolist()
+        # Arrays do not tell what they hold.
+        if isinstance(value, np.ndarray):
+            waiting.append(value.base)
+            waiting += value.ravel().tolist() if value.dtype == object else []
 
 
 def of_torch(value):
@@ -61,6 +65,8 @@ def test_nothing_of_torch_is_kept(aligner):
         torch.device("cpu"),
         {"a": [torch.nn.Linear(1, 1)]},
         np.array([torch.zeros(1), None], dtype=object),
+        torch.zeros(5).numpy()[1:],
+        (lambda tensor: lambda: tensor)(torch.zeros(1)),
     ],
 )
 def test_what_is_kept_of_torch_is_found(kept):
@@ -144,17 +150,17 @@ def test_fits_of_earlier_versions(number):
     The files are written by tests/fitted/write.py, once for each format.
     """
     saved = pickle.loads((FITTED / f"format-{number}.pickle").read_bytes())
-    assert {type(entry["aligner"]) for entry in saved.values()} >= (
+    assert {type(entry["estimator"]) for entry in saved.values()} >= (
         set(ESTIMATORS) if number == FORMAT else set()
     )
     for name, entry in saved.items():
-        aligner, X = entry["aligner"], entry["X"]
+        estimator, X = entry["estimator"], entry["X"]
         np.testing.assert_allclose(
-            aligner.transform(X), entry["output"], rtol=1e-5, atol=1e-5, err_msg=name
+            estimator.transform(X), entry["output"], rtol=1e-5, atol=1e-5, err_msg=name
         )
         if number == FORMAT:
-            today = clone(aligner).fit(X)
-            assert shape_of(vars(today)) == shape_of(vars(aligner)), name
+            today = clone(estimator).fit(X)
+            assert shape_of(vars(today)) == shape_of(vars(estimator)), name
 
 
 def test_every_format_has_a_file():

@@ -111,7 +111,7 @@ def test_no_pickle_of_the_device(make, ledger):
         lambda t: torch.cdist(t[:, None].requires_grad_(), t[:, None]).sum().backward(),
     ],
 )
-def test_nothing_whose_result_depends_on_chance(do, ledger):
+def test_nothing_without_a_deterministic_algorithm(do, ledger):
     with pytest.raises(RuntimeError, match="deterministic implementation"):
         do(there(3))
     there(3).median()
@@ -328,6 +328,11 @@ def test_memory_runs_out():
             assert ledger.used == 400
         a + 1
         torch.zeros(150, device="cuda")
+    with pretend_cuda(most_allocations=2):
+        there(1)
+        there(1)
+        with pytest.raises(torch.OutOfMemoryError):
+            there(1)
 
 
 def test_nothing_is_left_behind():

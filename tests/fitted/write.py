@@ -8,24 +8,47 @@ import pickle
 import sys
 from pathlib import Path
 
-from sklearn.base import clone
-
 FOLDER = Path(__file__).parent
 sys.path.insert(0, str(FOLDER.parent))
 
-from _estimators import ALIGNERS  # noqa: E402
 from _samples import blobs  # noqa: E402
 
+from sklearn_featalign import (  # noqa: E402
+    HalfSharedMLPAligner,
+    KernelGCCAAligner,
+    PoissonUniformizer,
+    RBFAutoScaleAligner,
+)
 from sklearn_featalign._persistence import FORMAT  # noqa: E402
+
+SEED = {"random_state": 0}
+TWO = {"views": [2, 2], "n_landmarks": 15, **SEED}
+TRAINED = {"max_epochs": 3, **SEED}
+ESTIMATORS = {
+    "rbf": RBFAutoScaleAligner(n_landmarks=15, **SEED),
+    "rbf whitened ridge": RBFAutoScaleAligner(
+        n_landmarks=15, normalize="ridge", whiten="pca", **SEED
+    ),
+    "rbf views": RBFAutoScaleAligner(**TWO),
+    "gcca": KernelGCCAAligner(n_landmarks=15, **SEED),
+    "gcca views": KernelGCCAAligner(metric="cosine", **TWO),
+    "mlp": HalfSharedMLPAligner(**TRAINED),
+    "mlp closed form": HalfSharedMLPAligner(
+        2, views=[2, 2], init="rcca", finish="rcca", warm_start=True, **TRAINED
+    ),
+    "poisson": PoissonUniformizer(**SEED),
+    "poisson contract": PoissonUniformizer(direction="contract", n_charges=20, **SEED),
+    "poisson network": PoissonUniformizer(field="network", **TRAINED),
+}
 
 
 def main():
-    """Fit all settings that tests go through, and save them with their output."""
+    """Fit estimators, and save them with their output."""
     X = blobs(n_samples=40)
     saved = {}
-    for name, aligner in ALIGNERS.items():
-        fitted = clone(aligner).set_params(random_state=0).fit(X)
-        saved[name] = {"aligner": fitted, "X": X, "output": fitted.transform(X)}
+    for name, estimator in ESTIMATORS.items():
+        fitted = estimator.fit(X)
+        saved[name] = {"estimator": fitted, "X": X, "output": fitted.transform(X)}
     with open(FOLDER / f"format-{FORMAT}.pickle", "xb") as file:
         pickle.dump(saved, file, protocol=4)
 
