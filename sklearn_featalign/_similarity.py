@@ -11,6 +11,9 @@ import torch
 # Numbers in one block.
 _BLOCK = 2**22
 
+# At least so many rows, if there are, give the median that distances are taken about.
+_MEDIAN_ROWS = 1024
+
 # Similarities this close, relative to the norms of their rows, are tied: above the
 # rounding error of a dot product, which depends on where in a matrix product it stands.
 _TIE_RTOL = 1e-12
@@ -68,7 +71,8 @@ def euclidean(X, Y):
     nothing.
     """
     # A median stays among most rows when others are far away.
-    origin = Y.sort(0).values[(len(Y) - 1) // 2]
+    some = Y[:: max(1, len(Y) // _MEDIAN_ROWS)]
+    origin = some.sort(0).values[len(some) // 2]
     X, Y = X - origin, Y - origin
     scale = torch.maximum(largest(X), largest(Y))
     X, Y = X / scale, Y / scale
