@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import psutil
 import pytest
-from _estimators import ALIGNERS
+from _estimators import ALIGNERS, ESTIMATORS
 from _samples import blobs
 from sklearn.base import clone
 
@@ -69,8 +69,23 @@ def test_an_interrupt_in_transform_propagates(aligner, monkeypatch):
     np.testing.assert_array_equal(aligner.transform(X), expected)
 
 
-def test_refits_leave_no_memory_behind(aligner):
-    X = blobs(n_samples=40)
+# Every class, with views where it has some, and all that trains.
+MANY_TIMES = [
+    "rbf views",
+    "gcca views",
+    "mlp closed form",
+    "poisson",
+    "poisson network",
+]
+
+
+def test_every_estimator_is_refitted_many_times():
+    assert {type(ALIGNERS[name]) for name in MANY_TIMES} == set(ESTIMATORS)
+
+
+@pytest.mark.parametrize("name", MANY_TIMES)
+def test_refits_leave_no_memory_behind(name):
+    aligner, X = clone(ALIGNERS[name]), blobs(n_samples=40)
     process = psutil.Process()
 
     def refit(times):

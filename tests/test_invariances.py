@@ -107,7 +107,7 @@ def test_order_of_charges_does_not_matter(seed, direction, n_copies):
     np.testing.assert_allclose(out, expected, rtol=1e-8, atol=1e-8)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(
     seed=SEEDS,
     d=st.integers(1, 4),
