@@ -16,6 +16,9 @@ import torch
 # A row this far out has affinity zero to every landmark; its square is finite.
 FARTHEST = 2.0**400
 
+# At least so many rows, if there are, give the median that coordinates start from.
+_MEDIAN_ROWS = 1024
+
 # Z-scores are cut off here, and differences where they would overflow.
 _LARGEST_Z = 10.0
 _LARGEST = 2.0**1023
@@ -91,7 +94,7 @@ def fit_frame(map_rows, sample, n_samples, whiten=None, rounding=0.0):
     largest = torch.maximum(low.abs(), high.abs())
     exponent = binary_exponent(largest)
     spread = rescale(high, exponent) - rescale(low, exponent)
-    median = sample.sort(dim=0).values[len(sample) // 2]
+    median = column_medians(sample)
     frame = {
         "exponent": exponent,
         "spread_exponent": binary_exponent(spread),
@@ -107,6 +110,16 @@ def fit_frame(map_rows, sample, n_samples, whiten=None, rounding=0.0):
     else:
         frame["total_variance"] = total_variance(map_rows, n_samples, frame)
     return frame
+
+
+def some_rows(n_samples):
+    """Return a slice of rows, evenly spread, that are enough for a median."""
+    return slice(None, None, max(1, n_samples // _MEDIAN_ROWS))
+
+
+def column_medians(sample):
+    """Return the upper median of each column."""
+    return sample.sort(dim=0).values[len(sample) // 2]
 
 
 def column_range(map_rows):

@@ -9,13 +9,10 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from sklearn_featalign._affinity import fit_rate
 from sklearn_featalign._base import BaseAligner
-from sklearn_featalign._coordinates import coordinates, fit_frame
+from sklearn_featalign._coordinates import coordinates, fit_frame, some_rows
 from sklearn_featalign._landmarks import SPREAD_OUT, select_landmarks
-from sklearn_featalign._torch import Rows, to_numpy, write_fit
+from sklearn_featalign._torch import Rows, seen_columns, to_numpy, write_fit
 from sklearn_featalign._views import block
-
-# At least so many rows, if there are, give the median that coordinates start from.
-_MEDIAN_ROWS = 1024
 
 
 class LandmarkAligner(BaseAligner):
@@ -86,6 +83,7 @@ class LandmarkAligner(BaseAligner):
         means = [state.pop("mean_affinity") for state in states.values()]
         one = self.views is None
         fitted = {
+            **seen_columns(X),
             "view_columns_": training.columns,
             "gamma_": gammas[0] if one else np.array(gammas),
             "mean_affinity_": means[0] if one else np.array(means),
@@ -94,12 +92,11 @@ class LandmarkAligner(BaseAligner):
             "n_landmarks_": len(indices),
             "_states": states,
         }
-        write_fit(self, X, fitted)
+        write_fit(self, fitted)
         return self
 
     def _fit_frame(self, rows, whiten=None):
-        step = max(1, len(rows) // _MEDIAN_ROWS)
-        sample = rows.load(slice(None, None, step))
+        sample = rows.load(some_rows(len(rows)))
         return fit_frame(rows.map, sample, len(rows), whiten, rows.rounding)
 
     def _fit_kernel(self, rows, frame, indices, gamma="auto"):

@@ -414,7 +414,7 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
             fitted["ridge_"] = start.ridge
         if retrieval is not None:
             fitted["validation_scores_"] = np.array(retrieval.scores)
-        write_fit(self, X, fitted, optional=("ridge_", "validation_scores_"))
+        write_fit(self, fitted, optional=("ridge_", "validation_scores_"))
         return self
 
     def _check_widths(self):

@@ -401,7 +401,7 @@ class PoissonUniformizer(
         if trains:
             fitted |= self._train(rows, frame, fitted, task, hooks, random_state)
         task.call_on_fit_task_end(**hooks, reconstruction_attributes=lambda: fitted)
-        write_fit(self, X, fitted, optional=("M_", "loss_curve_", "n_iter_"))
+        write_fit(self, fitted, optional=("M_", "loss_curve_", "n_iter_"))
         return self
 
     def transform(self, X):

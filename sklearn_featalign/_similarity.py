@@ -8,11 +8,10 @@ import math
 
 import torch
 
+from sklearn_featalign._coordinates import column_medians, some_rows
+
 # Numbers in one block.
 _BLOCK = 2**22
-
-# At least so many rows, if there are, give the median that distances are taken about.
-_MEDIAN_ROWS = 1024
 
 # Similarities this close, relative to the norms of their rows, are tied: above the
 # rounding error of a dot product, which depends on where in a matrix product it stands.
@@ -71,8 +70,7 @@ def euclidean(X, Y):
     nothing.
     """
     # A median stays among most rows when others are far away.
-    some = Y[:: max(1, len(Y) // _MEDIAN_ROWS)]
-    origin = some.sort(0).values[len(some) // 2]
+    origin = column_medians(Y[some_rows(len(Y))])
     X, Y = X - origin, Y - origin
     scale = torch.maximum(largest(X), largest(Y))
     X, Y = X / scale, Y / scale

@@ -112,7 +112,7 @@ def seen_columns(X):
     return vars(scratch)
 
 
-def write_fit(estimator, X, fitted, optional=()):
+def write_fit(estimator, fitted, optional=()):
     """Write all that a fit has found on an estimator, when nothing can fail any more.
 
     So one that fails or is interrupted leaves an older fit usable.
@@ -120,14 +120,11 @@ def write_fit(estimator, X, fitted, optional=()):
     Parameters
     ----------
     estimator : estimator
-    X : {array-like, tensor} of shape (n_samples, n_features)
-        As passed to fit.
     fitted : dict
-        Attributes.
+        Attributes, those of `seen_columns` among them.
     optional : sequence of str
         Those that not every fit has: what an older one left goes.
     """
-    fitted = {**seen_columns(X), **fitted}
     attributes = vars(estimator)
     for name in ("feature_names_in_", *optional):
         attributes.pop(name, None)

@@ -1,11 +1,14 @@
 """The public estimators, and settings of them that tests go through."""
 
+from sklearn.base import clone
+
 import sklearn_featalign
 from sklearn_featalign import (
     HalfSharedMLPAligner,
     KernelGCCAAligner,
     PoissonUniformizer,
     RBFAutoScaleAligner,
+    split_views,
 )
 
 ESTIMATORS = [
@@ -54,7 +57,7 @@ ALIGNERS = WITH_LANDMARKS | {
     "mlp": HalfSharedMLPAligner(**MLP),
     "mlp views": HalfSharedMLPAligner(views=[2, 2], batch_size=50, **MLP),
     "mlp closed form": HalfSharedMLPAligner(
-        views=[1, 2, 1], early_stopping=True, **CLOSED_FORM, **MLP
+        views=[1, 2, 1], early_stopping=True, batch_size=20, **CLOSED_FORM, **MLP
     ),
     "poisson": PoissonUniformizer(**FLOW),
     "poisson compressed": PoissonUniformizer(
@@ -66,3 +69,42 @@ ALIGNERS = WITH_LANDMARKS | {
         field="network", parametrization="projected", **FLOW, **MLP
     ),
 }
+# Slower than the others, and for tests that are about it.
+ADAPTIVE = {
+    "poisson adaptive": PoissonUniformizer(
+        n_charges=30, output="hemisphere", solver="dopri5", random_state=0
+    )
+}
+
+
+def make(name, **params):
+    """Return an estimator of a setting."""
+    estimator = clone((ALIGNERS | ADAPTIVE)[name])
+    return estimator.set_params(random_state=0, **params)
+
+
+# All that an estimator may be asked for.
+METHODS = ("transform", "inverse_transform", "score_samples", "score")
+
+
+def rows_for(aligner, method, X):
+    """Return the rows that a method takes."""
+    return aligner.transform(X) if method == "inverse_transform" else X
+
+
+def ask(aligner, X):
+    """Return what every method that an aligner has says of rows."""
+    answers = {
+        method: getattr(aligner, method)(rows_for(aligner, method, X))
+        for method in METHODS
+        if hasattr(aligner, method)
+    }
+    if hasattr(aligner, "transform_view"):
+        for i, part in enumerate(split_views(X, aligner)):
+            answers[f"view {i}"] = aligner.transform_view(part, i)
+    if hasattr(aligner, "sample"):
+        try:
+            answers["sample"] = aligner.sample(7)
+        except ValueError:
+            assert aligner.output == "auto"
+    return answers

@@ -138,6 +138,10 @@ def is_on_device(tensor):
     return "allocation" in tensor.untyped_storage().__dict__
 
 
+def device_of(tensor):
+    return CUDA if is_on_device(tensor) else CPU
+
+
 def tensors_in(values):
     return [v for v in tree_flatten(values)[0] if isinstance(v, torch.Tensor)]
 
@@ -189,18 +193,16 @@ class Operators(TorchDispatchMode):
         out = function(*args, **kwargs)
         if on_device:
             self.ledger.device_ops += not function.is_view
-            # A copy to the host leaves its target there.
-            if name != "copy_":
-                known = {t.untyped_storage()._cdata for t in tensors}
-                for t in tensors_in(out):
-                    if t.untyped_storage()._cdata not in known:
-                        if not is_on_device(t):
-                            place(t, CUDA, self.ledger)
+            # What was there before stays where it was, as the target of a copy does.
+            known = {t.untyped_storage()._cdata for t in tensors}
+            for t in tensors_in(out):
+                if t.untyped_storage()._cdata not in known:
+                    place(t, CUDA, self.ledger)
         return out
 
     def check_mixture(self, function, name, tensors, args):
         if name == "copy_":
-            self.ledger.count_move(CUDA if is_on_device(args[0]) else CPU)
+            self.ledger.count_move(device_of(args[0]))
             return
         strangers = [t for t in tensors if not is_on_device(t)]
         if torch.Tag.pointwise in function.tags or name in TAKE_NUMBERS:
@@ -233,7 +235,7 @@ class Functions(TorchFunctionMode):
         self.operators = operators
         tensor = torch.Tensor
         self.special = {
-            tensor.device.__get__: lambda t: CUDA if is_on_device(t) else CPU,
+            tensor.device.__get__: device_of,
             tensor.is_cuda.__get__: is_on_device,
             tensor.is_cpu.__get__: lambda t: not is_on_device(t),
             tensor.get_device: lambda t: 0 if is_on_device(t) else -1,
@@ -289,18 +291,16 @@ class Functions(TorchFunctionMode):
     def to(self, tensor, *args, **kwargs):
         other = args[0] if args else kwargs.pop("other", None)
         if isinstance(other, torch.Tensor):
-            device = CUDA if is_on_device(other) else CPU
-            return self.move(tensor, device, other.dtype, *args[1:], **kwargs)
+            return self.move(tensor, device_of(other), other.dtype, *args[1:], **kwargs)
         if isinstance(other, str | int | torch.device):
             return self.move(tensor, as_device(other), *args[1:], **kwargs)
         device = kwargs.pop("device", None)
-        if device is None:
-            device = CUDA if is_on_device(tensor) else CPU
-        return self.move(tensor, as_device(device), *args, **kwargs)
+        device = device_of(tensor) if device is None else as_device(device)
+        return self.move(tensor, device, *args, **kwargs)
 
     def move(self, tensor, device, dtype=None, non_blocking=False, copy=False, **rest):
         dtype = tensor.dtype if dtype is None else dtype
-        if device == (CUDA if is_on_device(tensor) else CPU):
+        if device == device_of(tensor):
             return tensor.to(dtype, copy=copy, **rest)
         self.ledger.count_move(device)
         if not is_on_device(tensor):

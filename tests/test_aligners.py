@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from _estimators import ALIGNERS, WITH_LANDMARKS
+from _estimators import ADAPTIVE, ALIGNERS, WITH_LANDMARKS
 from _samples import blobs
 from sklearn.base import clone
 
@@ -13,9 +13,9 @@ from sklearn_featalign import (
 )
 
 
-@pytest.fixture(params=ALIGNERS)
-def aligner(request):
-    return clone(ALIGNERS[request.param])
+@pytest.fixture(params=ALIGNERS | ADAPTIVE)
+def name(request):
+    return request.param
 
 
 @pytest.fixture(params=WITH_LANDMARKS)

@@ -5,7 +5,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from _estimators import ALIGNERS, ESTIMATORS, SHORTER
+from _estimators import ESTIMATORS, METHODS, SHORTER, ask, make, rows_for
 from _pretend_cuda import pretend_cuda
 from _samples import blobs
 from sklearn.base import clone
@@ -17,41 +17,6 @@ from sklearn_featalign._torch import Rows
 pytestmark = pytest.mark.skipif(
     torch.cuda.is_available(), reason="there is CUDA: see test_gpu.py"
 )
-
-# All that an estimator may be asked for.
-METHODS = ("transform", "inverse_transform", "score_samples", "score")
-
-
-def rows_for(aligner, method, X):
-    return aligner.transform(X) if method == "inverse_transform" else X
-
-
-def ask(aligner, X):
-    """Return what every method that an aligner has says of rows."""
-    answers = {
-        method: getattr(aligner, method)(rows_for(aligner, method, X))
-        for method in METHODS
-        if hasattr(aligner, method)
-    }
-    if hasattr(aligner, "transform_view"):
-        for i, part in enumerate(split_views(X, aligner)):
-            answers[f"view {i}"] = aligner.transform_view(part, i)
-    if hasattr(aligner, "sample") and "transform" in answers:
-        try:
-            answers["sample"] = aligner.sample(7)
-        except ValueError:
-            assert aligner.output == "auto"
-    return answers
-
-
-@pytest.fixture(params=ALIGNERS)
-def name(request):
-    return request.param
-
-
-def make(name, **params):
-    aligner = clone(ALIGNERS[name])
-    return aligner.set_params(random_state=0, **params)
 
 
 def test_the_device_gives_what_the_cpu_does(name):

@@ -6,16 +6,16 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import torch
-from _estimators import ALIGNERS, WITH_LANDMARKS
+from _estimators import ADAPTIVE, ALIGNERS, WITH_LANDMARKS, ask, make
 from _samples import blobs
 from joblib import Parallel, delayed
 from sklearn.base import clone
 from torch.utils._python_dispatch import TorchDispatchMode
 
 
-@pytest.fixture(params=ALIGNERS)
-def aligner(request):
-    return clone(ALIGNERS[request.param]).set_params(random_state=0)
+@pytest.fixture(params=ALIGNERS | ADAPTIVE)
+def name(request):
+    return request.param
 
 
 @pytest.fixture(params=WITH_LANDMARKS)
@@ -45,22 +45,13 @@ def global_state():
     )
 
 
-def use(aligner, X):
-    """Return what an aligner that is fitted anew says of rows, by all that it does."""
-    out = [aligner.fit(X).transform(X)]
-    for method in ("inverse_transform", "score_samples", "score"):
-        if hasattr(aligner, method):
-            rows = out[0] if method == "inverse_transform" else X
-            out.append(getattr(aligner, method)(rows))
-    return np.concatenate([np.ravel(part) for part in out])
-
-
 def check_refit(aligner):
     X = blobs()
     before = global_state()
-    first, second = use(aligner, X), use(aligner, X)
-    np.testing.assert_array_equal(first, second)
+    first, second = ask(aligner.fit(X), X), ask(aligner.fit(X), X)
     assert global_state() == before
+    for method, values in first.items():
+        np.testing.assert_array_equal(second[method], values)
 
 
 def test_refits_are_bit_equal_and_leave_global_state_alone(aligner):
@@ -84,7 +75,7 @@ class NoGlobalDraws(TorchDispatchMode):
 
 def test_no_number_is_drawn_without_a_generator(aligner):
     with NoGlobalDraws():
-        use(aligner, blobs())
+        ask(aligner.fit(blobs()), blobs())
 
 
 @pytest.mark.parametrize(
@@ -115,7 +106,7 @@ def test_forty_fits_on_four_threads_are_one(aligner):
 
 def test_processes_agree_with_one():
     X = blobs()
-    aligners = [clone(a).set_params(random_state=0) for a in ALIGNERS.values()]
+    aligners = [make(name) for name in ALIGNERS]
     fit_transforms = [delayed(aligner.fit_transform)(X) for aligner in aligners]
     outputs = Parallel(n_jobs=2, backend="loky")(fit_transforms)
     for aligner, out in zip(aligners, outputs, strict=True):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from _estimators import ALIGNERS
+from _estimators import ALIGNERS, make
 from _samples import blobs
 from sklearn.base import clone
 
@@ -43,7 +43,7 @@ def monkeypatch_module():
 
 
 def fitted(name):
-    return clone(ALIGNERS[name]).set_params(random_state=0, device="cpu").fit(blobs())
+    return make(name, device="cpu").fit(blobs())
 
 
 def on_workers(namespace):

@@ -13,11 +13,6 @@ from sklearn.base import clone
 from sklearn_featalign import HalfSharedMLPAligner, PoissonUniformizer
 
 
-@pytest.fixture(params=ALIGNERS)
-def aligner(request):
-    return clone(ALIGNERS[request.param])
-
-
 def fewer_columns(X, aligner):
     """Return X without its last column, unless the views need it."""
     return X[:, :-1] if getattr(aligner, "views", None) is None else X

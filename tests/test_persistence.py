@@ -21,11 +21,6 @@ from sklearn_featalign._persistence import FORMAT, READABLE
 FITTED = Path(__file__).parent / "fitted"
 
 
-@pytest.fixture(params=ALIGNERS)
-def aligner(request):
-    return clone(ALIGNERS[request.param])
-
-
 def reachable(value):
     """Yield all objects that hang on one, but for code."""
     seen, waiting = set(), [value]

@@ -132,6 +132,15 @@ def test_affinities_are_exact_at_every_offset_and_scale(case):
     assert abs(aligner.mean_affinity_ - 0.3) <= 1e-6 * 0.3
 
 
+def test_constant_columns_and_duplicates_are_fine():
+    X = np.random.default_rng(0).normal(size=(40, 3))
+    rows = np.column_stack([np.repeat(X, 2, axis=0), np.full(80, 7.0)])
+    aligner = RBFAutoScaleAligner(n_landmarks=10, random_state=0)
+    out = aligner.fit_transform(rows)
+    assert out.mean() == pytest.approx(0.3, rel=1e-9)
+    np.testing.assert_allclose(out[::2], out[1::2], rtol=1e-12)
+
+
 def test_row_order_of_all_landmarks_is_the_column_order():
     X, X_new = blobs(0), blobs(1)
     order = np.random.default_rng(0).permutation(len(X))
