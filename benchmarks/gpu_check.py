@@ -21,8 +21,8 @@ from statistics import median
 import numpy as np
 import torch
 from _report import print_table, write_json
+from _timing import timed
 from sklearn.base import clone
-from speed import timed
 
 from sklearn_featalign import (
     HalfSharedMLPAligner,

@@ -1,196 +1,162 @@
-"""What aligners cost beside one another, and training beside a bare loop of torch.
+"""What things cost, as ratios of two that are timed in turn in one process.
 
     python benchmarks/speed.py
-    python benchmarks/speed.py --n-landmarks 3000 --n-rounds 1
+    python benchmarks/speed.py rbf field
+    python benchmarks/speed.py aligners --n-landmarks 3000 --n-rounds 1
 
-Random features: two views, all rows landmarks. The aligners are timed in turn in one
-process (A B A B ...); the ratio is that of the medians. Memory is the largest that the
-process had by the end of the first fit of each. An epoch of half-shared networks is
-timed beside the same network, losses and batches in a loop without anything else.
+Random features of 64 hidden dimensions. Medians of as many rounds (A B A B ...) as are
+asked for, after one that is not counted, with the least and the most time. Where a
+ratio was asked for it stands beside it. The parts:
+
+rbf        fits with all rows as landmarks beside one bare pass over the affinities and
+           the document's grid search, transforms beside one matrix product and peers;
+           errors to float64 of direct differences
+memory     what fit and transform take in a process of their own, by number of rows
+networks   an epoch of half-shared networks beside a bare loop; the document's toy
+           beside its author's recipe
+field      one evaluation of the exact field beside its matrix products; charges that
+           stand for many rows; the published network flow
+imports    of the package beside those of torch, scikit-learn and skorch
+aligners   KernelGCCAAligner beside RBFAutoScaleAligner
 """
 
 import argparse
-import math
-import resource
-import time
+import platform
 from functools import partial
-from statistics import median
 
 import numpy as np
 import torch
 from _report import print_table, write_json
-from skorch.callbacks import Callback
+from _speed_field import time_compressed, time_evaluations, time_flows
+from _speed_networks import time_epochs, time_toy
+from _speed_process import time_imports, time_rows
+from _speed_rbf import make_rows, time_fits, time_transforms
+from _timing import compare
+from rich.progress import track
 
 from sklearn_featalign import KernelGCCAAligner, RBFAutoScaleAligner
-from sklearn_featalign._modules import (
-    HalfSharedNetwork,
-    encoder_weights,
-    head_weights,
-)
-from sklearn_featalign._training import PairedRows, half_shared_loss, train
 
 
-def seconds(function):
-    """Return the time that a call takes."""
-    start = time.perf_counter()
-    function()
-    return time.perf_counter() - start
+def run_rbf(args):
+    """Return the tables of fits and transforms of the RBF aligner."""
+    n_fitted, n_samples, width = args.n_fitted, args.n_samples, args.n_features
+    fits = f"Fit, {n_fitted} rows of {width} columns, all landmarks, c=0.05"
+    transforms = f"Transform, {n_samples} rows of {width} columns to {args.n_landmarks}"
+    tables = {}
+    for dtype in track((np.float32, np.float64), "rbf"):
+        kind = np.dtype(dtype).name
+        tables[f"{fits}, {kind}"] = time_fits(dtype, n_fitted, width, args.n_rounds)
+        tables[f"{transforms} landmarks, {kind}"] = time_transforms(
+            dtype, n_samples, width, args.n_landmarks, args.n_rounds
+        )
+    return tables
 
 
-def timed(functions, n_rounds):
-    """Return the times of functions, called in turn.
-
-    Parameters
-    ----------
-    functions : dict of str to callable
-    n_rounds : int
-
-    Returns
-    -------
-    times : dict of str to list of float
-    """
-    rounds = [
-        {name: seconds(function) for name, function in functions.items()}
-        for _ in range(n_rounds)
-    ]
-    return {name: [times[name] for times in rounds] for name in functions}
+def run_memory(args):
+    """Return the table of memory and time by number of rows."""
+    title = f"{args.n_features} columns, {args.n_landmarks} landmarks, float32"
+    sizes = args.n_features, args.n_landmarks
+    return {title: time_rows(args.n_rows, *sizes, min(3, args.n_rounds))}
 
 
-def make_views(n_samples, n_features):
-    """Return two views of the same hidden rows, side by side."""
-    rng = np.random.default_rng(0)
-    Z = rng.normal(size=(n_samples, 64))
-    maps = rng.normal(size=(64, 2 * n_features))
-    return np.maximum(Z @ maps, 0).astype(np.float32)
+def run_networks(args):
+    """Return the tables of training."""
+    epochs = time_epochs(args.n_rounds, args.n_paired, args.n_features)
+    title = f"An epoch: {args.n_paired} rows, two views of {args.n_features} columns"
+    toy = time_toy(args.n_rounds, args.n_epochs)
+    return {title: epochs, f"The document's toy, {args.n_epochs} epochs a view": toy}
 
 
-def peak_memory():
-    """Return the largest memory that this process had, in MiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+def run_field(args):
+    """Return the tables of the field."""
+    compressed = time_compressed(args.n_charged, args.n_charges, (2, 3, 4), 1)
+    return {
+        "Evaluations of the field, float64": time_evaluations(
+            args.n_charged, (2, 3, 4, 8), args.n_rounds
+        ),
+        "Charges that stand for many rows": compressed,
+        "Flows, of as many rows as were fitted": time_flows(args.n_flowing, 4),
+    }
 
 
-def make_training(n_samples, n_features):
-    """Return two training epochs of half-shared networks: ours, and in a bare loop.
-
-    Both with the same network, of the recommended setting, losses and batches; ours by
-    skorch, with learning rate, history and callbacks.
-
-    Returns
-    -------
-    functions : dict of str to callable
-    """
-    Z = [
-        torch.randn((n_samples, n_features), generator=torch.Generator().manual_seed(v))
-        for v in (0, 1)
-    ]
-    rows = PairedRows(Z, {"target": torch.arange(n_samples)})
-    generator = torch.Generator().manual_seed(2)
-    widths = [n_features, 256, 256, 128]
-    start = torch.randn((128, n_features), generator=generator), torch.zeros(128)
-    centers = torch.randn((n_samples, 128), generator=generator)
-    network = HalfSharedNetwork(
-        [encoder_weights(widths, generator, start) for _ in Z],
-        head_weights(128, n_samples, generator, centers),
-        0.5,
-        generator,
-    )
-    loss = partial(
-        half_shared_loss,
-        weights={"affinity": 100.0, "pull": 0.0, "contrastive": 1.0},
-        loss="cross_entropy",
-        one_by_one=True,
-    )
-    batch_size = math.ceil(8 * n_samples**0.5)
-
-    def ours():
-        params = {"max_epochs": 1, "lr": 6e-4, "batch_size": batch_size}
-        train(network, rows, loss, generator=generator, bridge=Callback(), **params)
-
-    def bare():
-        optimizer = torch.optim.AdamW(network.parameters(), 6e-4, fused=True)
-        network.train()
-        for part in torch.randperm(n_samples, generator=generator).split(batch_size):
-            views = {f"view{v}": X[part] for v, X in enumerate(Z)}
-            goals = {"target": part}
-            optimizer.zero_grad()
-            value = loss(network, network(**views), goals, views)
-            value.backward()
-            optimizer.step()
-            value.item()
-
-    return {"bare loop": bare, "HalfSharedMLPAligner": ours}
+def run_imports(args):
+    """Return the table of imports."""
+    return {"Imports": time_imports(args.n_rounds)}
 
 
-def time_training(n_rounds, n_samples=5000, n_features=1280):
-    """Return the table of training epochs."""
-    times = timed(make_training(n_samples, n_features), n_rounds)
-    base = median(times["bare loop"])
-    return [
-        {
-            "epoch": name,
-            "s": f"{median(values):.2f}",
-            "ratio": f"{median(values) / base:.2f}",
-        }
-        for name, values in times.items()
-    ]
-
-
-def main():
-    """Time aligners and training, and print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--n-landmarks", type=int, default=1000)
-    parser.add_argument("--n-features", type=int, default=1280)
-    parser.add_argument("--n-samples", type=int, default=10000, help="to transform")
-    parser.add_argument("--n-paired", type=int, default=5000, help="to train on")
-    parser.add_argument("--n-rounds", type=int, default=5)
-    parser.add_argument("--json", metavar="FILE")
-    args = parser.parse_args()
-    X = make_views(args.n_landmarks + args.n_samples, args.n_features)
-    landmarks, rows = X[: args.n_landmarks], X[args.n_landmarks :, : args.n_features]
-    params = {"views": [args.n_features] * 2, "n_landmarks": None}
+def run_aligners(args):
+    """Return the tables of the two aligners with landmarks."""
+    n_landmarks, width = args.n_landmarks, args.n_features
+    X = make_rows(n_landmarks + args.n_samples // 2, 2 * width)
+    landmarks, rows = X[:n_landmarks], X[n_landmarks:, :width]
+    params = {"views": [width] * 2, "n_landmarks": None}
     base = "RBFAutoScaleAligner, ridge"
     aligners = {
         base: RBFAutoScaleAligner(normalize="ridge", **params),
         "KernelGCCAAligner, no hubness": KernelGCCAAligner(hub_neighbors=0, **params),
         "KernelGCCAAligner": KernelGCCAAligner(**params),
     }
-    memory = {}
-    for name, aligner in aligners.items():
-        aligner.fit(landmarks)
-        memory[name] = peak_memory()
-    fits = timed(
-        {k: lambda a=a: a.fit(landmarks) for k, a in aligners.items()}, args.n_rounds
+    title = f"{n_landmarks} landmarks, two views of {width} columns"
+    fits = {name: partial(a.fit, landmarks) for name, a in aligners.items()}
+    transforms = {
+        name: partial(a.transform_view, rows, 0) for name, a in aligners.items()
+    }
+    return {
+        f"Fit, {title}": compare(fits, args.n_rounds, base),
+        f"Transform, {len(rows)} rows of one view, {title}": compare(
+            transforms, args.n_rounds, base
+        ),
+    }
+
+
+PARTS = {
+    "rbf": run_rbf,
+    "memory": run_memory,
+    "networks": run_networks,
+    "field": run_field,
+    "imports": run_imports,
+    "aligners": run_aligners,
+}
+
+
+def main():
+    """Run the parts and print their tables."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    transforms = timed(
-        {k: lambda a=a: a.transform_view(rows, 0) for k, a in aligners.items()},
-        args.n_rounds,
-    )
-    table = [
-        {
-            "aligner": name,
-            "fit s": f"{median(fits[name]):.2f}",
-            "fit ratio": f"{median(fits[name]) / median(fits[base]):.2f}",
-            "peak MiB": f"{memory[name]:.0f}",
-            "transform s": f"{median(transforms[name]):.2f}",
-            "transform ratio": (
-                f"{median(transforms[name]) / median(transforms[base]):.2f}"
-            ),
-        }
-        for name in aligners
-    ]
-    print_table(
-        f"{args.n_landmarks} landmarks, two views of {args.n_features} columns; "
-        f"{args.n_samples} rows of one view transformed",
-        table,
-    )
-    epochs = time_training(args.n_rounds, args.n_paired, args.n_features)
-    print_table(
-        f"An epoch of training: {args.n_paired} rows, two views of {args.n_features} "
-        "columns",
-        epochs,
-    )
-    if args.json:
-        write_json(args.json, table=table, epochs=epochs)
+    parser.add_argument("parts", nargs="*", metavar="part", help="all by default")
+    sizes = {
+        "n-fitted": (4000, "rows of a fit, all landmarks"),
+        "n-samples": (20000, "rows to transform"),
+        "n-features": (1280, ""),
+        "n-landmarks": (1000, ""),
+        "n-paired": (5000, "rows to train on"),
+        "n-epochs": (3000, "of the author's recipe"),
+        "n-charged": (10000, "rows with an exact field"),
+        "n-charges": (1000, "that stand for them"),
+        "n-rounds": (5, ""),
+    }
+    for name, (default, text) in sizes.items():
+        parser.add_argument(f"--{name}", type=int, default=default, help=text)
+    for name, default in (
+        ("n-rows", [25000, 50000, 100000, 200000]),
+        ("n-flowing", [10000, 50000]),
+    ):
+        parser.add_argument(f"--{name}", type=int, nargs="+", default=default)
+    parser.add_argument("--json", metavar="FILE")
+    args = parser.parse_args()
+    unknown = set(args.parts) - set(PARTS)
+    if unknown:
+        parser.error(f"no parts: {', '.join(unknown)}; there are {', '.join(PARTS)}")
+    machine = f"{platform.machine()}, {torch.get_num_threads()} threads"
+    print(f"{machine}, torch {torch.__version__}")
+    tables = {}
+    for part in args.parts or PARTS:
+        for title, table in PARTS[part](args).items():
+            print_table(title, table)
+            tables[title] = table
+        if args.json:
+            write_json(args.json, machine=machine, tables=tables)
 
 
 if __name__ == "__main__":

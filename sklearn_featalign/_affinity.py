@@ -9,17 +9,31 @@ from functools import partial
 
 import torch
 
-from sklearn_featalign._coordinates import coordinates
+from sklearn_featalign._coordinates import coordinates, in_dtype, squared_norms
 from sklearn_featalign._similarity import unit_rows
 
-# An affinity may be wrong by this much before distances are taken directly.
+# An affinity may be wrong by this much before distances are taken in float64, and
+# before they are taken directly.
+_SINGLE_ATOL = 2e-5
 _AFFINITY_ATOL = 5e-7
+
+# Mean affinities are solved for with these relative tolerances.
+_RTOL = {torch.float32: 1e-6, torch.float64: 1e-10}
+
+# About so many pairs give the guess.
+_GUESSED_PAIRS = 2**20
+
+# The largest rate there is.
+_LARGEST = torch.finfo(torch.float64).max
 
 # Centring leaves no more than this share of the affinities among equal landmarks.
 _SPREAD_RTOL = 1e-13
 
-# Squared distances are kept between two passes if there are no more than these.
-_KEPT_DISTANCES = 2**25
+# Squared distances are kept between passes if they take no more bytes than these.
+_KEPT_BYTES = 2**27
+
+# Affinities are summed this many at a time, which stay in the cache.
+_IN_CACHE = 2**18
 
 
 def squared_distances(X, Y, direct=False, products=None):
@@ -42,10 +56,10 @@ def squared_distances(X, Y, direct=False, products=None):
     if direct:
         mode = "donot_use_mm_for_euclid_dist"
         return torch.cdist(X, Y, compute_mode=mode).square_()
-    norms = Y.square().sum(1) + X.square().sum(1, keepdim=True)
+    norms = squared_norms(X)[:, None] + squared_norms(Y)
     if products is not None:
         return norms.sub_(products, alpha=2).clamp_(min=0)
-    return torch.addmm(norms, X, Y.T, alpha=-2).clamp_(min=0)
+    return norms.addmm_(X, Y.T, alpha=-2).clamp_(min=0)
 
 
 def row_distances(X, frame, landmarks, direct):
@@ -59,7 +73,7 @@ def distance_resolution(Y):
     For a row farther out the error grows as its distances do, and the affinities
     that belong to those vanish.
     """
-    return 32 * torch.finfo(Y.dtype).eps * float(Y.square().sum(1).max())
+    return 32 * torch.finfo(Y.dtype).eps * float(squared_norms(Y).max())
 
 
 def rbf_affinity(D, rate):
@@ -67,7 +81,7 @@ def rbf_affinity(D, rate):
     return D.mul_(-rate).exp_()
 
 
-def pair_mean(map_rows, n_samples, distances, n_landmarks):
+def pair_mean(map_rows, n_samples, distances, landmarks):
     """Return a function that averages over all pairs of a row and a landmark.
 
     Parameters
@@ -77,7 +91,7 @@ def pair_mean(map_rows, n_samples, distances, n_landmarks):
     n_samples : int
     distances : callable
         Maps a batch of rows to its block of squared distances.
-    n_landmarks : int
+    landmarks : tensor of shape (n_landmarks, n_features)
 
     Returns
     -------
@@ -85,18 +99,18 @@ def pair_mean(map_rows, n_samples, distances, n_landmarks):
         ``mean(function)`` is the sum over all blocks of what the function returns
         for a block (sums over its pairs, float64), over the number of pairs.
     """
-    n_pairs = n_samples * n_landmarks
+    n_pairs = n_samples * len(landmarks)
+    keeps = n_pairs * landmarks.element_size() <= _KEPT_BYTES
     kept = None
-    if n_pairs <= _KEPT_DISTANCES:
-        kept = attempt(lambda: list(map_rows(distances)))
 
     def mean(function):
-        nonlocal kept
+        nonlocal keeps, kept
         total = None
-        if kept is not None:
-            total = attempt(lambda: sum(map(function, kept)))
+        if keeps:
+            kept = kept or attempt(lambda: list(map_rows(distances)))
+            total = kept and attempt(lambda: sum(map(function, kept)))
         if total is None:
-            kept = None
+            keeps, kept = False, None
             total = sum(map_rows(lambda X: function(distances(X))))
         return (total / n_pairs).tolist()
 
@@ -115,18 +129,21 @@ def affinity_moments(mean, rate):
     """Return the means of A and of A * D over all pairs, ``A = exp(-rate * D)``."""
 
     def sums(D):
-        A = rbf_affinity(D.clone(), rate)
-        return torch.stack([A.sum(), A.flatten() @ D.flatten()])
+        parts = []
+        for part in D.flatten().split(_IN_CACHE):
+            A = rbf_affinity(part.clone(), rate)
+            parts.append(torch.stack([A.sum(), A @ part]))
+        return torch.stack(parts).sum(0, dtype=torch.float64)
 
     return mean(sums)
 
 
 def zero_share(mean, resolution):
     """Return the share of pairs whose distance is not resolved from zero."""
-    return mean(lambda D: (D <= resolution).sum(dtype=D.dtype))
+    return mean(lambda D: (D <= resolution).sum(dtype=torch.float64))
 
 
-def fit_rate(map_rows, n_samples, frame, landmarks, c, gamma="auto"):
+def fit_rate(map_rows, sample, n_samples, frame, landmarks, c, gamma="auto", share=1.0):
     r"""Fit the rate of the affinities between rows and landmarks.
 
     With ``gamma="auto"`` their mean is `c`. A float fixes the rate: with v the total
@@ -134,22 +151,29 @@ def fit_rate(map_rows, n_samples, frame, landmarks, c, gamma="auto"):
 
     .. math:: 1 / \mathrm{rate} = \sigma = 2 \gamma v
 
+    Distances are those of the frame, or of float64 or direct ones where affinities
+    would not be exact enough.
+
     Parameters
     ----------
     map_rows : callable
         See `_coordinates`.
+    sample : tensor of shape (n_sample, n_features)
+        Some of the rows, from which the rate is guessed.
     n_samples : int
     frame : dict
     landmarks : tensor of shape (n_landmarks, n_features)
-        In coordinates of the frame.
+        As they came.
     c : float
     gamma : float or "auto"
+    share : float
+        Of the usual error that affinities may have in float32.
 
     Returns
     -------
     fitted : dict
-        ``rate``, ``gamma``, ``mean_affinity`` and ``direct``: whether distances
-        have to be taken directly for the affinities to be exact.
+        The frame with ``rate``, ``gamma``, ``mean_affinity`` and ``direct``: whether
+        distances are to be taken directly.
 
     Raises
     ------
@@ -158,23 +182,32 @@ def fit_rate(map_rows, n_samples, frame, landmarks, c, gamma="auto"):
         for float64.
     """
     unit = 2 * frame["total_variance"]
-    resolution = distance_resolution(landmarks)
-
-    def pairs(direct):
-        distances = partial(
-            row_distances, frame=frame, landmarks=landmarks, direct=direct
-        )
-        return pair_mean(map_rows, n_samples, distances, len(landmarks))
-
-    if gamma == "auto":
-        rate, mean_affinity, direct = fit_mean(pairs, resolution, c)
-    else:
-        rate = 1 / (gamma * unit)
-        if rate == math.inf:
-            raise ValueError(f"gamma={gamma} is too small for float64.")
-        direct = rate * resolution > _AFFINITY_ATOL
-        mean_affinity, _ = affinity_moments(pairs(direct), rate)
-    return {
+    rate = None if gamma == "auto" else 1 / (gamma * unit)
+    if rate == math.inf:
+        raise ValueError(f"gamma={gamma} is too small for float64.")
+    for way, direct, atol in ways(frame, share):
+        Y = coordinates(landmarks, way)
+        resolution = 0.0 if direct else distance_resolution(Y)
+        largest = min(atol / resolution, _LARGEST) if resolution else _LARGEST
+        pairs = {
+            "distances": partial(row_distances, frame=way, landmarks=Y, direct=direct),
+            "landmarks": Y,
+        }
+        mean = pair_mean(map_rows, n_samples, **pairs)
+        if rate is None:
+            some = sample[:: 1 + len(sample) * len(Y) // _GUESSED_PAIRS]
+            guess = pair_mean(partial(once, some), len(some), **pairs)
+            found = fit_mean(mean, guess, c, largest, _RTOL[Y.dtype], resolution)
+            if direct and found is None:
+                raise_no_rate(c, zero_share(mean, 0.0))
+        elif rate <= largest:
+            found = rate, affinity_moments(mean, rate)[0]
+        else:
+            found = None
+        if found is not None:
+            break
+    rate, mean_affinity = found
+    return way | {
         "rate": rate,
         "gamma": 1 / (rate * unit),
         "mean_affinity": mean_affinity,
@@ -182,37 +215,25 @@ def fit_rate(map_rows, n_samples, frame, landmarks, c, gamma="auto"):
     }
 
 
-def fit_mean(pairs, resolution, c):
-    """Fit the rate that gives a mean affinity c, with direct distances if need be.
+def once(batch, function):
+    """Yield what a function makes of a single batch, as ``map_rows`` does."""
+    yield function(batch)
 
-    Parameters
-    ----------
-    pairs : callable
-        ``pairs(direct)`` is a function as from `pair_mean`.
-    resolution : float
-        As from `distance_resolution`, for distances that are not direct.
-    c : float
 
-    Returns
-    -------
-    rate : float
-    mean_affinity : float
-    direct : bool
+def ways(frame, share):
+    """Return frames, whether distances are direct and what affinities may be off by.
 
-    Raises
-    ------
-    ValueError
-        If `c` is not above the share of zero distances.
+    From the fastest to the most exact.
     """
-    for direct, unresolved in ((False, resolution), (True, 0.0)):
-        mean = pairs(direct)
-        floor = zero_share(mean, unresolved)
-        if floor < c:
-            rate, mean_affinity = solve_rate(partial(affinity_moments, mean), c)
-            if rate * unresolved <= _AFFINITY_ATOL:
-                return rate, mean_affinity, direct
-        # Its distances go before direct ones are kept.
-        del mean
+    double = in_dtype(frame, torch.float64)
+    exact = [(double, False, _AFFINITY_ATOL), (double, True, 0.0)]
+    if frame["offset"].dtype == torch.float64:
+        return exact
+    return [(frame, False, share * _SINGLE_ATOL), *exact]
+
+
+def raise_no_rate(c, floor):
+    """Say why no rate gives a mean affinity, even with direct distances."""
     raise ValueError(
         f"c={c} must lie strictly between {floor:.6g} and 1: that share of the "
         "distances between rows and landmarks is zero (of each landmark to itself "
@@ -220,7 +241,33 @@ def fit_mean(pairs, resolution, c):
     )
 
 
-def solve_rate(moments, c, rtol=1e-10, max_iter=500):
+def fit_mean(mean, guess, c, largest, rtol, resolution):
+    """Fit the rate that gives a mean affinity c.
+
+    Parameters
+    ----------
+    mean, guess : callable
+        As from `pair_mean`, over all pairs and over some.
+    c : float
+    largest, rtol : float
+        As for `solve_rate`.
+    resolution : float
+        Of distances.
+
+    Returns
+    -------
+    found : tuple of float, or None
+        As from `solve_rate`.
+    """
+    # Where so many of some pairs are at no distance, perhaps c of all are.
+    if zero_share(guess, resolution) > c / 2 and zero_share(mean, resolution) >= c:
+        return None
+    guessed = solve_rate(partial(affinity_moments, guess), c, 0.0, largest, 1e-3)
+    start = guessed[0] if guessed else 0.0
+    return solve_rate(partial(affinity_moments, mean), c, start, largest, rtol)
+
+
+def solve_rate(moments, c, start=0.0, largest=_LARGEST, rtol=1e-10, max_iter=500):
     r"""Solve ``mean(exp(-rate * D)) = c`` for the rate.
 
     The logarithm of the mean affinity is a convex and decreasing function of the
@@ -229,34 +276,38 @@ def solve_rate(moments, c, rtol=1e-10, max_iter=500):
 
     .. math:: r \leftarrow r + \log(\bar A / c) \, \bar A / \overline{A D}
 
+    Started beyond the root, its first step leads to before it.
+
     Parameters
     ----------
     moments : callable
         Maps a rate to the means of A and of A * D over all pairs.
     c : float
-        Between the share of zero distances and 1, both excluded.
+        Between 0 and 1, both excluded.
+    start : float
+    largest : float
+        No rate beyond it is looked at.
     rtol : float
         Relative tolerance in c.
     max_iter : int
 
     Returns
     -------
-    rate : float
-    mean : float
-        The mean affinity that it gives.
-
-    Raises
-    ------
-    ValueError
-        If the tolerance is not met in `max_iter` steps.
+    found : tuple of float, or None
+        The rate and the mean affinity that it gives; None if there is none up to the
+        largest, or if the tolerance is not met in `max_iter` steps.
     """
-    rate = 0.0
+    rate = start
     for _ in range(max_iter):
+        if rate > largest:
+            return None
         mean, slope = moments(rate)
         if rate > 0 and abs(mean - c) <= rtol * c:
             return rate, mean
-        rate += math.log(mean / c) * mean / slope
-    raise ValueError(f"No bandwidth has mean affinity c={c}: the last had {mean}.")
+        log_ratio = math.log(mean / c)
+        step = log_ratio * mean / slope if slope else math.copysign(math.inf, log_ratio)
+        rate = max(0.0, rate + step)
+    return None
 
 
 def centred_kernel(K):

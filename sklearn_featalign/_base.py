@@ -64,8 +64,8 @@ class BaseAligner(
     A subclass has the parameters `views`, `output`, `device` and `random_state`, and
     `batch_size` or ``_row_batch_size``. Its fit
     goes through `_open_training` and ends with `_torch.write_fit`. It provides
-    ``_view_function(name, device)``, which returns a function from a float64 batch of
-    rows of a view to their features, and ``_view_feature_names``, what these are
+    ``_view_function(name, rows)``, which returns a function from a batch of these rows
+    of a view to their features, and ``_view_feature_names``, what these are
     called.
     """
 
@@ -95,13 +95,15 @@ class BaseAligner(
         present = self._find_present(X, self.view_columns_)
         adding = self.output == "mean"
         width = self._n_view_features
-        out = full_like(X, self._n_features_out, 0.0 if adding else np.nan)
+        everything = all(mask.all() for mask in present.values())
+        filling = 0.0 if adding else None if everything else np.nan
+        out = full_like(X, self._n_features_out, filling)
         for name, slot, mask in output_plan(self.output, present):
             if not mask.any():
                 continue
             rows = self._rows(X, self.view_columns_[name], mask)
             target = out[:, slot * width : (slot + 1) * width]
-            rows.collect(self._view_function(name, rows.device), target, adding)
+            rows.collect(self._view_function(name, rows), target, adding)
         if adding:
             n_present = np.sum(list(present.values()), axis=0, dtype=float)
             n_present[n_present == 0] = np.nan
@@ -319,9 +321,9 @@ class BaseAligner(
 
     def _align(self, X, name, columns, mask):
         """Return features of a view in some columns of X, NaN outside of a mask."""
-        out = full_like(X, self._n_view_features, np.nan)
+        out = full_like(X, self._n_view_features, None if mask.all() else np.nan)
         rows = self._rows(X, columns, mask)
-        rows.collect(self._view_function(name, rows.device), out)
+        rows.collect(self._view_function(name, rows), out)
         return out
 
     @contextmanager

@@ -5,19 +5,29 @@ same path without an overflow and without a rounding error of the scaling.
 
 A frame is a dict with the keys ``exponent`` and ``spread_exponent`` (int), ``offset``
 (tensor of shape (n_features,)), ``total_variance`` (float) and, when whitening,
-``whitening`` (tensor of shape (n_features, rank)).
+``whitening`` (tensor of shape (n_features, rank)). The dtype of the offset is that of
+the coordinates. In float32 they are as exact as the rows: the offset is one of the
+values of each column, and the difference of two float32 numbers is rounded once.
 
 Rows come in through ``map_rows``: ``map_rows(function)`` yields ``function(batch)``
-for one float64 batch of rows after the other.
+for one batch of rows after the other, float32 or float64 as the rows are.
 """
 
 import torch
 
 # A row this far out has affinity zero to every landmark; its square is finite.
 FARTHEST = 2.0**400
+_FARTHEST_SINGLE = 2.0**50
+
+# Rows with exponents up to this are centred as they are, if need be in float32, in
+# which their spread has no smaller one.
+_ORDINARY_EXPONENT = 60
+
+# Factors of two with exponents up to this are normal numbers in float64.
+_NORMAL_EXPONENT = 1000
 
 # At least so many rows, if there are, give the median that coordinates start from.
-_MEDIAN_ROWS = 1024
+_MEDIAN_ROWS = 256
 
 # Z-scores are cut off here, and differences where they would overflow.
 _LARGEST_Z = 10.0
@@ -31,8 +41,12 @@ _RANK_RTOL = 1e-7
 def rescale(X, exponent):
     """Multiply by ``2 ** -exponent``, exactly.
 
-    Two steps, since the factor itself may lie outside the range of float64.
+    In two steps where the factor itself lies outside the range of float64.
     """
+    if exponent == 0:
+        return X
+    if abs(exponent) <= _NORMAL_EXPONENT:
+        return X * 2.0**-exponent
     half = exponent // 2
     return X * 2.0**-half * 2.0 ** (half - exponent)
 
@@ -47,7 +61,7 @@ def coordinates(X, frame):
 
     Parameters
     ----------
-    X : tensor of shape (n_samples, n_features), float64
+    X : tensor of shape (n_samples, n_features)
     frame : dict
         As `fit_frame` returns it.
 
@@ -55,9 +69,24 @@ def coordinates(X, frame):
     -------
     Z : tensor of shape (n_samples, n_features) or (n_samples, rank)
     """
-    Z = rescale(X, frame["exponent"]).sub_(frame["offset"])
-    Z = rescale(Z, frame["spread_exponent"]).clamp_(-FARTHEST, FARTHEST)
+    Z = rescale(centred(X, frame), frame["spread_exponent"])
+    farthest = _FARTHEST_SINGLE if Z.dtype == torch.float32 else FARTHEST
+    Z.clamp_(-farthest, farthest)
     return Z @ frame["whitening"] if "whitening" in frame else Z
+
+
+def centred(X, frame):
+    """Return rows about the offset, huge or tiny ones in units of the largest value."""
+    offset = frame["offset"]
+    return rescale(X.to(offset.dtype), frame["exponent"]) - offset
+
+
+def in_dtype(state, dtype):
+    """Return a dict with its tensors in a dtype."""
+    return {
+        name: value.to(dtype) if isinstance(value, torch.Tensor) else value
+        for name, value in state.items()
+    }
 
 
 def fit_frame(map_rows, sample, n_samples, whiten=None, rounding=0.0):
@@ -67,7 +96,7 @@ def fit_frame(map_rows, sample, n_samples, whiten=None, rounding=0.0):
     ----------
     map_rows : callable
         See the module's docstring.
-    sample : tensor of shape (n_sample, n_features), float64
+    sample : tensor of shape (n_sample, n_features)
         Some of the rows. Their median is the origin: unlike the mean it stays among
         most rows when others are far away, so that they keep their digits.
     n_samples : int
@@ -80,36 +109,49 @@ def fit_frame(map_rows, sample, n_samples, whiten=None, rounding=0.0):
     Returns
     -------
     frame : dict
+        Of float32 where rows are, numbers are neither huge nor tiny and nothing is
+        whitened, else of float64.
 
     Raises
     ------
     ValueError
         If all rows are equal.
     """
-    low, high = column_range(map_rows)
-    if torch.equal(low, high):
+    exponent = binary_exponent(largest(map_rows(largest_value)))
+    is_ordinary = abs(exponent) <= _ORDINARY_EXPONENT
+    exponent = 0 if is_ordinary else exponent
+    is_double = sample.dtype == torch.float64 or whiten is not None or not is_ordinary
+    offset = column_medians(sample).to(torch.float64 if is_double else torch.float32)
+    frame = {"exponent": exponent, "offset": rescale(offset, exponent)}
+    reach = largest(map_rows(lambda X: largest_value(centred(X, frame))))
+    if reach == 0:
         raise ValueError(
             "X has no spread: all rows are equal, so the bandwidth is undefined."
         )
-    largest = torch.maximum(low.abs(), high.abs())
-    exponent = binary_exponent(largest)
-    spread = rescale(high, exponent) - rescale(low, exponent)
-    median = column_medians(sample)
-    frame = {
-        "exponent": exponent,
-        "spread_exponent": binary_exponent(spread),
-        "offset": rescale(median, exponent),
-    }
+    frame["spread_exponent"] = binary_exponent(reach)
+    if frame["spread_exponent"] < -_ORDINARY_EXPONENT:
+        frame = in_dtype(frame, torch.float64)
     if whiten == "pca":
-        errors = rounding * rescale(largest, exponent)
-        widths, errors = (
-            rescale(v, frame["spread_exponent"]) for v in (spread, errors)
-        )
-        frame["whitening"] = fit_whitening(map_rows, n_samples, frame, widths, errors)
+        frame["whitening"] = fit_whitening(map_rows, n_samples, frame, rounding)
         frame["total_variance"] = float(frame["whitening"].shape[1])
     else:
         frame["total_variance"] = total_variance(map_rows, n_samples, frame)
     return frame
+
+
+def largest_value(X):
+    """Return the largest absolute value."""
+    return torch.stack(X.aminmax()).abs().amax()
+
+
+def largest(values):
+    """Return the largest of some tensors of one number."""
+    return torch.stack(list(values)).amax()
+
+
+def squared_norms(X):
+    """Return the squared lengths of rows."""
+    return torch.linalg.vector_norm(X, dim=1).square_()
 
 
 def some_rows(n_samples):
@@ -140,13 +182,14 @@ def total_variance(map_rows, n_samples, frame):
 
     def sums(X):
         Z = coordinates(X, frame)
-        return torch.stack([Z.sum(0), Z.square().sum(0)])
+        squares = squared_norms(Z).sum(0, keepdim=True)
+        return torch.cat([Z.sum(0), squares]).to(torch.float64)
 
-    total, squares = sum(map_rows(sums))
-    return float((squares - total.square() / n_samples).sum() / (n_samples - 1))
+    total, squares = sum(map_rows(sums)).split([len(frame["offset"]), 1])
+    return float((squares - total.square().sum() / n_samples) / (n_samples - 1))
 
 
-def fit_whitening(map_rows, n_samples, frame, widths, errors):
+def fit_whitening(map_rows, n_samples, frame, rounding):
     """Return the PCA whitening matrix of the coordinates.
 
     With the covariance C of the coordinates over their widths, its eigenvectors V
@@ -156,16 +199,22 @@ def fit_whitening(map_rows, n_samples, frame, widths, errors):
     ----------
     map_rows, n_samples, frame
         As for `fit_frame`; the frame without its whitening.
-    widths : tensor of shape (n_features,)
-        Range of each coordinate. It takes units out of the condition of C.
-    errors : tensor of shape (n_features,)
-        Rounding error of each coordinate. Eigenvectors along which it is as large
-        as the spread are dropped, but for the widest one.
+    rounding : float
+        Relative rounding error of the features. Eigenvectors along which it is as
+        large as the spread are dropped, but for the widest one.
 
     Returns
     -------
     W : tensor of shape (n_features, rank)
     """
+    low, high = (
+        rescale(values.to(torch.float64), frame["exponent"])
+        for values in column_range(map_rows)
+    )
+    # The range of each column takes units out of the condition of C.
+    widths = rescale(high - low, frame["spread_exponent"])
+    errors = rounding * torch.maximum(low.abs(), high.abs())
+    errors = rescale(errors, frame["spread_exponent"])
     constant = widths == 0
     widths = torch.where(constant, 1.0, widths)
     errors = torch.where(constant, 0.0, errors / widths)
@@ -226,7 +275,7 @@ def fit_zscore(map_rows, n_samples, scaling="columns"):
     ValueError
         If all rows are equal.
     """
-    low, high = column_range(map_rows)
+    low, high = (values.to(torch.float64) for values in column_range(map_rows))
     half_range = high / 2 - low / 2
     if not half_range.any():
         raise ValueError("X has no spread: all rows are equal.")

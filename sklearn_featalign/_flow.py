@@ -16,11 +16,14 @@ from sklearn_featalign._affinity import squared_distances
 from sklearn_featalign._poisson import (
     change_of_leaving,
     mean_charge,
+    mean_charge_by_powers,
     network_mean,
     own_charges,
+    powers_are_safe,
     projected_velocity,
     start_time,
     stretch,
+    tabulate,
     velocity,
 )
 from sklearn_featalign._uniform import (
@@ -73,7 +76,7 @@ def integrate(function, Y, start, end, solver, n_steps):
     options = {"norm": worst_row} if adaptive else {"grid_constructor": times}
     # torchdiffeq makes some tensors on the default device.
     with torch.device(Y.device):
-        ends = torch.tensor([start, end], dtype=Y.dtype)
+        ends = torch.linspace(start, end, 2, dtype=Y.dtype)
         path = odeint(
             function,
             Y,
@@ -125,6 +128,8 @@ class Flow:
         As from `_affine.fit_affine`.
     charges : tensor of shape (n_charges, rank)
     log_counts : tensor of shape (n_charges,)
+    reach : float
+        The largest length of a charge.
     weights : dict of str to tensor, or None
         Of a network that knows the field, in place of the charges.
     heights : tuple of float
@@ -143,6 +148,7 @@ class Flow:
         frame,
         charges,
         log_counts,
+        reach,
         weights,
         heights,
         size,
@@ -154,6 +160,8 @@ class Flow:
         self.frame = frame
         self.charges = charges
         self.log_counts = log_counts
+        self.table = tabulate(charges, log_counts)
+        self.reach = reach
         self.weights = weights
         self.start, self.end = heights
         self.size = size
@@ -220,11 +228,13 @@ class Flow:
 
     def follow(self, Z, own, start, end):
         """Follow the lines of the charges, or of a network, between heights."""
-        if self.weights is None:
+        if self.weights is not None:
+            mean = partial(network_mean, weights=self.weights)
+        elif powers_are_safe(min(start, end), self.reach, Z.shape[1]):
+            mean = partial(mean_charge_by_powers, table=self.table, own=own)
+        else:
             charges = {"charges": self.charges, "log_counts": self.log_counts}
             mean = partial(mean_charge, **charges, own=own)
-        else:
-            mean = partial(network_mean, weights=self.weights)
         length = self.size * Z.shape[1] ** 0.5
         return follow(mean, Z, start, end, length, self.solver, self.n_steps)
 

@@ -2,6 +2,7 @@
 
 from numbers import Integral, Real
 
+import torch
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from sklearn_featalign._affinity import (
@@ -10,7 +11,7 @@ from sklearn_featalign._affinity import (
     project,
     ridge_inverse,
 )
-from sklearn_featalign._coordinates import coordinates
+from sklearn_featalign._coordinates import coordinates, in_dtype
 from sklearn_featalign._gcca import (
     append_hubness,
     held_out_features,
@@ -262,7 +263,10 @@ class KernelGCCAAligner(LandmarkAligner):
     _feature_prefix = "gcca"
 
     def _fit_view(self, rows, frame, indices):
+        # Its filter makes more of an error than float32 has to spare.
+        frame = in_dtype(frame, torch.float64)
         state, landmarks = self._fit_kernel(rows, frame, indices)
+        landmarks = coordinates(landmarks, state)
         parts = kernel_parts(landmarks, landmarks, state)
         state |= kernel_weights(*parts, float(self.linear))
         kernel = mix(*parts, state)
@@ -285,10 +289,9 @@ class KernelGCCAAligner(LandmarkAligner):
                 state["usual_hub"] = float(hub.mean())
         return states
 
-    def _view_function(self, name, device):
+    def _view_function(self, name, rows):
         """Return a function from a batch of rows of a view to their features."""
-        view = to_torch(self._states[name], device)
-        landmarks = self._load_landmarks(name, view, device)
+        view, landmarks = self._load_kernel(name, rows)
 
         def features(batch):
             parts = kernel_parts(coordinates(batch, view), landmarks, view)
@@ -297,7 +300,7 @@ class KernelGCCAAligner(LandmarkAligner):
         if "held_out" not in view:
             return features
         others = held_out_of_others(self._states, name)
-        others = to_torch(dict(enumerate(others)), device).values()
+        others = to_torch(dict(enumerate(others)), rows.device).values()
         slot, n_views = list(self._states).index(name), len(self._states)
 
         def features_with_hubness(batch):

@@ -1,5 +1,6 @@
 """What the aligners that compare rows with landmark rows do alike."""
 
+from functools import partial
 from numbers import Integral, Real
 
 import numpy as np
@@ -9,9 +10,21 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from sklearn_featalign._affinity import fit_rate
 from sklearn_featalign._base import BaseAligner
-from sklearn_featalign._coordinates import coordinates, fit_frame, some_rows
+from sklearn_featalign._coordinates import (
+    coordinates,
+    fit_frame,
+    in_dtype,
+    some_rows,
+)
 from sklearn_featalign._landmarks import SPREAD_OUT, select_landmarks
-from sklearn_featalign._torch import Rows, seen_columns, to_numpy, write_fit
+from sklearn_featalign._torch import (
+    Rows,
+    seen_columns,
+    to_numpy,
+    to_torch,
+    torch_dtype,
+    write_fit,
+)
 from sklearn_featalign._views import block
 
 
@@ -99,19 +112,32 @@ class LandmarkAligner(BaseAligner):
         sample = rows.load(some_rows(len(rows)))
         return fit_frame(rows.map, sample, len(rows), whiten, rows.rounding)
 
-    def _fit_kernel(self, rows, frame, indices, gamma="auto"):
-        """Return the state of the RBF kernel of a view, and its landmarks."""
-        landmarks = coordinates(rows.at(indices).load(), frame)
-        fitted = fit_rate(rows.map, len(rows), frame, landmarks, float(self.c), gamma)
-        return frame | fitted, landmarks
+    def _fit_kernel(self, rows, frame, indices, **params):
+        """Return the state of the RBF kernel of a view, and its landmarks as they came.
+
+        The state has the precision that rows are to be transformed in.
+        """
+        landmarks = rows.at(indices).load()
+        sample = rows.load(some_rows(len(rows)))
+        state = fit_rate(
+            rows.map, sample, len(rows), frame, landmarks, float(self.c), **params
+        )
+        return state, landmarks
 
     def _join_views(self, states):
         return states
 
-    def _load_landmarks(self, name, state, device):
-        """Return the landmarks in coordinates of a view."""
-        rows = block(self.landmarks_, self.view_columns_[name])
-        return coordinates(Rows(rows, device, 1, 1).load(), state)
+    def _load_kernel(self, name, rows):
+        """Return the state of a view for rows, and the landmarks in its coordinates.
+
+        Both are of float32 where the fit has found that exact enough, and rows are.
+        """
+        state = self._states[name]
+        dtype = torch.promote_types(rows.dtype, torch_dtype(state["offset"]))
+        state = to_torch(state, rows.device, dtype)
+        landmarks = block(self.landmarks_, self.view_columns_[name])
+        landmarks = Rows(landmarks, rows.device, 1, 1).load()
+        return state, coordinates(landmarks, state)
 
     @property
     def _view_feature_names(self):
@@ -120,13 +146,9 @@ class LandmarkAligner(BaseAligner):
 
 def joint_coordinates(views, frames, indices):
     """Return rows in the coordinates of all views, each scaled to unit variance."""
-    return torch.cat(
-        [
-            torch.cat(
-                list(rows.at(indices).map(lambda batch, f=frame: coordinates(batch, f)))
-            )
-            / frame["total_variance"] ** 0.5
-            for rows, frame in zip(views.values(), frames.values(), strict=True)
-        ],
-        dim=1,
-    )
+    blocks = []
+    for rows, frame in zip(views.values(), frames.values(), strict=True):
+        frame = in_dtype(frame, torch.float64)
+        Z = rows.at(indices).map(partial(coordinates, frame=frame))
+        blocks.append(torch.cat(list(Z)) / frame["total_variance"] ** 0.5)
+    return torch.cat(blocks, dim=1)

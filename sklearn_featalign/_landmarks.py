@@ -1,10 +1,13 @@
-"""Choice of landmark rows."""
+"""Choice of landmark rows.
+
+scikit-learn's clustering takes as long to import as all of the package: it is imported
+where it is used.
+"""
 
 import warnings
 
 import numpy as np
 import torch
-from sklearn.cluster import KMeans, kmeans_plusplus
 from sklearn.utils import check_random_state
 
 
@@ -72,6 +75,8 @@ def kmeans_plusplus_points(Z, n_landmarks, random_state):
     Arthur and Vassilvitskii (2007), "k-means++: the advantages of careful seeding".
     Where there are fewer different rows than landmarks, seeding repeats itself.
     """
+    from sklearn.cluster import kmeans_plusplus
+
     Z = Z.cpu().numpy()
     _, picked = kmeans_plusplus(Z, n_landmarks, random_state=random_state)
     order = np.concatenate([picked, random_state.permutation(len(Z))])
@@ -98,6 +103,8 @@ def compress(rows, log_counts, n_clusters, random_state):
     centers : tensor of shape (n_clusters, n_features)
     log_counts : tensor of shape (n_clusters,)
     """
+    from sklearn.cluster import KMeans
+
     counts = log_counts.exp().cpu().numpy()
     kmeans = KMeans(n_clusters, random_state=random_state)
     kmeans.fit(rows.cpu().numpy(), sample_weight=counts)

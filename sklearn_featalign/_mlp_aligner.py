@@ -578,10 +578,10 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
                 state["finish"] = to_numpy(finish)
         return states
 
-    def _view_function(self, name, device):
+    def _view_function(self, name, rows):
         """Return a function from a batch of rows of a view to their features."""
         parts = self._states[name].items()
-        state = {part: to_torch(values, device) for part, values in parts}
+        state = {part: to_torch(values, rows.device) for part, values in parts}
         encoder = {
             k: weight.to(torch.float64) for k, weight in state["encoder"].items()
         }

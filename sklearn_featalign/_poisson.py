@@ -30,6 +30,7 @@ from functools import partial
 import torch
 
 from sklearn_featalign._affinity import squared_distances
+from sklearn_featalign._coordinates import squared_norms
 from sklearn_featalign._modules import encode
 
 # The start height is this much of the distance to the fifth neighbour, times
@@ -49,6 +50,14 @@ _LOG_RANGE = 7.0
 # No height is less than this share of the size of the data, where squared distances
 # lose their digits.
 _SMALLEST_HEIGHT = 1e-6
+
+# Squared heights are this share of squared distances or more, and powers of that share
+# numbers of float64, for the field to be a sum of powers.
+_SMALLEST_SHARE = 1e-10
+_SMALLEST_POWER = 1e-290
+
+# Numbers that are multiplied with copies of themselves at a time.
+_IN_CACHE = 2**16
 
 # A network's points are within this power of e of sigma.
 _LARGEST_LOG = 500.0
@@ -99,6 +108,92 @@ def mean_charge(X, height, charges, log_counts, own=None):
     if own is not None:
         L.scatter_add_(1, *own)
     return L.softmax(1) @ charges
+
+
+def tabulate(charges, log_counts):
+    """Return charges as `mean_charge_by_powers` takes them.
+
+    Returns
+    -------
+    table : tuple of tensors
+        Of shape (n_features + 2, n_charges), for a charge y the column
+        :math:`(-2y, 1, |y|^2)`, of shape (n_charges, n_features + 1), for one of w rows
+        the row :math:`(w y, w)`, and of shape (), the largest :math:`|y|^2`.
+    """
+    squares = squared_norms(charges)[:, None]
+    counts = log_counts.exp()[:, None]
+    left = torch.cat([-2 * charges, torch.ones_like(squares), squares], dim=1)
+    right = torch.cat([counts * charges, counts], dim=1)
+    return left.T.contiguous(), right, squares.max()
+
+
+def powers_are_safe(height, reach, d):
+    """Return whether `mean_charge_by_powers` is exact, from a height on.
+
+    Parameters
+    ----------
+    height : float
+    reach : float
+        The largest length of a charge.
+    d : int
+        Number of dimensions.
+    """
+    share = height**2 / (2 * reach**2 + height**2)
+    return share > _SMALLEST_SHARE and share ** (d + 1) > _SMALLEST_POWER
+
+
+def mean_charge_by_powers(X, height, table, own=None):
+    r"""Return what `mean_charge` does, without a logarithm or an exponential.
+
+    Two matrix products, and a few multiplications in between. Squares are taken in
+    units of :math:`|x|^2 + r^2 + \max |y|^2`, so that none of their powers is far from
+    one where the charges are not small beside the height.
+
+    Parameters
+    ----------
+    X : tensor of shape (n_samples, n_features)
+    height : float or tensor of shape ()
+    table : tuple of tensors
+        As from `tabulate`.
+    own : tuple of tensors of shape (n_samples, 1), optional
+        As from `own_charges`.
+
+    Returns
+    -------
+    Y : tensor of shape (n_samples, n_features)
+    """
+    d = X.shape[1]
+    left, right, largest = table
+    squares = squared_norms(X)[:, None] + height**2
+    rows = torch.cat([X, squares, torch.ones_like(squares)], dim=1)
+    W = (rows / (squares + largest)) @ left
+    # The power is (d + 1) / 2.
+    if d % 2 == 0:
+        W = power_(W, d + 1).rsqrt_()
+    else:
+        W = power_(W, (d + 1) // 2).reciprocal_()
+    if own is not None:
+        index, change = own
+        W.scatter_(1, index, W.gather(1, index) * change.exp())
+    sums = W @ right
+    return sums[:, :-1] / sums[:, -1:]
+
+
+def power_(X, exponent):
+    """Return a power of numbers, which lie side by side, in place.
+
+    By squares and cubes, and products with copies of a part that stays in the cache.
+    """
+    if exponent == 1:
+        return X
+    if exponent % 2 == 0:
+        return power_(X.square_(), exponent // 2)
+    if exponent % 3 == 0:
+        return power_(X.pow_(3), exponent // 3)
+    for part in X.view(-1).split(_IN_CACHE):
+        base = part.clone()
+        power_(part, exponent - 1).mul_(base)
+    return X
 
 
 def own_charges(X, charges, log_counts, within):

@@ -517,9 +517,10 @@ class PoissonUniformizer(
         """
         X = self._check_rows(X)
 
+        turned = torch.tensor(self._turned, device=resolve_device(self.device, X))
+        height = self.score_height_ / self._unit
+
         def score(flow, batch):
-            turned = torch.tensor(self._turned, device=batch.device)
-            height = self.score_height_ / self._unit
             return -self._unit * flow.pull(batch, height, turned)
 
         return self._map(X, 1, score)[:, 0]
@@ -753,12 +754,14 @@ class PoissonUniformizer(
     def _map(self, X, n_outputs, function):
         """Return what ``function(flow, batch)`` makes of rows."""
         device = resolve_device(self.device, X)
-        n_numbers = len(self.charges_) + 4 * self.charges_.shape[1]
+        # Weights of a batch stay in the cache while they are multiplied up.
+        n_numbers = 8 * (len(self.charges_) + self.charges_.shape[1])
         if self._weights is not None:
             n_numbers += sum(len(bias) for bias in self._weights.values())
         rows = Rows(X, device, self.batch_size, n_numbers)
-        out = full_like(X, n_outputs, np.nan)
-        rows.collect(partial(function, self._make_flow(device)), out)
+        out = full_like(X, n_outputs)
+        flow = self._make_flow(device)
+        rows.collect(lambda batch: function(flow, batch.to(torch.float64)), out)
         return out
 
     def _make_flow(self, device):
@@ -771,6 +774,7 @@ class PoissonUniformizer(
             frame=to_torch(self._frame, device),
             charges=torch.tensor(self.charges_, device=device),
             log_counts=torch.tensor(self.charge_counts_, device=device).log(),
+            reach=float(np.linalg.norm(self.charges_, axis=1).max()),
             weights=weights,
             heights=(self.start_height_, self.end_height_),
             size=self._size,

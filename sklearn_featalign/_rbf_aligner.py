@@ -3,6 +3,7 @@
 import warnings
 from numbers import Real
 
+import torch
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from sklearn_featalign._affinity import (
@@ -11,8 +12,8 @@ from sklearn_featalign._affinity import (
     ridge_projection,
     squared_distances,
 )
+from sklearn_featalign._coordinates import coordinates, in_dtype
 from sklearn_featalign._landmark_aligner import LandmarkAligner
-from sklearn_featalign._torch import to_torch
 
 
 class RBFAutoScaleAligner(LandmarkAligner):
@@ -242,16 +243,20 @@ class RBFAutoScaleAligner(LandmarkAligner):
 
     def _fit_view(self, rows, frame, indices):
         gamma = self.gamma if self.gamma == "auto" else float(self.gamma)
-        state, landmarks = self._fit_kernel(rows, frame, indices, gamma)
+        # What the normalisation makes of an error grows as the ridge falls.
+        share = min(1.0, float(self.ridge)) if self.normalize == "ridge" else 1.0
+        state, landmarks = self._fit_kernel(
+            rows, frame, indices, gamma=gamma, share=share
+        )
         if self.normalize == "ridge":
+            landmarks = coordinates(landmarks, in_dtype(state, torch.float64))
             D = squared_distances(landmarks, landmarks, state["direct"])
             affinities = rbf_affinity(D, state["rate"])
             projection, intercept = ridge_projection(affinities, float(self.ridge))
             state |= {"projection": projection, "intercept": intercept}
         return state
 
-    def _view_function(self, name, device):
+    def _view_function(self, name, rows):
         """Return a function from a batch of rows of a view to their features."""
-        state = to_torch(self._states[name], device)
-        landmarks = self._load_landmarks(name, state, device)
+        state, landmarks = self._load_kernel(name, rows)
         return lambda batch: affinity_features(batch, landmarks, state)

@@ -18,7 +18,7 @@ _BLOCK = 2**22
 _TIE_RTOL = 1e-12
 
 
-def similarity_blocks(X, Y, bias=0.0):
+def similarity_blocks(X, Y, bias=None):
     """Yield slices of the rows of X with their similarities to all rows of Y.
 
     All blocks share one piece of memory: allocated anew, blocks of this size can leave
@@ -26,7 +26,7 @@ def similarity_blocks(X, Y, bias=0.0):
     """
     step = max(1, _BLOCK // len(Y))
     memory = X.new_empty((min(step, len(X)), len(Y)))
-    bias = torch.as_tensor(bias, dtype=X.dtype, device=X.device)
+    bias = X.new_zeros(()) if bias is None else bias
     for start in range(0, len(X), step):
         rows = slice(start, min(start + step, len(X)))
         S = memory[: rows.stop - rows.start]

@@ -1,8 +1,10 @@
-"""What the shared head is trained to say of each row: the choices of Z."""
+"""What the shared head is trained to say of each row: the choices of Z.
+
+scikit-learn's clustering and decompositions are imported where they are used: see
+`_landmarks`.
+"""
 
 import numpy as np
-from sklearn.cluster import KMeans
-from sklearn.decomposition import PCA
 from sklearn.utils import check_array
 from sklearn.utils.multiclass import check_classification_targets
 
@@ -52,6 +54,8 @@ def make_target(
     if target == "cluster":
         if loss != "cross_entropy":
             raise ValueError("target='cluster' needs loss='cross_entropy'.")
+        from sklearn.cluster import KMeans
+
         codes = joint_codes(views(), n_components, random_state)
         model = KMeans(min(n_classes, n_samples), n_init=1, random_state=random_state)
         return model.fit_predict(codes).astype(np.int64)
@@ -95,6 +99,8 @@ def check_y(y, loss):
 
 def joint_codes(Z, n_components, random_state):
     """Return principal components of all views side by side."""
+    from sklearn.decomposition import PCA
+
     n_components = min(n_components, *Z.shape)
     model = PCA(n_components, random_state=random_state)
     # Whatever output scikit-learn is configured for.

@@ -3,6 +3,8 @@
 This module imports nothing from the package.
 """
 
+from functools import partial
+
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator
@@ -41,6 +43,18 @@ def resolve_device(device, X=None):
             f"machine: {', '.join(available)}; device='auto' takes what is there."
         )
     return torch.device(device)
+
+
+def products_are_exact():
+    """Return whether products of float32 are not allowed to lose digits.
+
+    By default they are not; TF32 and bfloat16 are switched on globally.
+    """
+    places = torch.backends.cuda.matmul, torch.backends.mkldnn.matmul
+    if hasattr(places[0], "fp32_precision"):
+        return all(place.fp32_precision in ("none", "ieee") for place in places)
+    # Before torch 2.9.
+    return torch.get_float32_matmul_precision() == "highest"
 
 
 def torch_generator(random_state, device="cpu"):
@@ -146,16 +160,29 @@ def _stand_in(X):
     return np.broadcast_to(np.zeros((), kind), tuple(X.shape))
 
 
-def full_like(X, n_columns, value):
+def torch_dtype(array):
+    """Return the dtype of torch that an array would have."""
+    return torch.from_numpy(array[:0]).dtype
+
+
+def full_like(X, n_columns, value=None):
     """Return an array or tensor like X, of another width, filled with a value."""
     shape = (X.shape[0], n_columns)
+    if value is None:
+        return (
+            X.new_empty(shape)
+            if isinstance(X, torch.Tensor)
+            else np.empty(shape, X.dtype)
+        )
     if isinstance(X, torch.Tensor):
         return torch.full(shape, value, dtype=X.dtype, device=X.device)
     return np.full(shape, value, dtype=X.dtype)
 
 
 class Rows:
-    """Rows of X, in float64 batches on a device.
+    """Rows of X, in batches on a device, float32 or float64 as they came.
+
+    Where products of float32 may lose digits all are float64.
 
     Parameters
     ----------
@@ -165,7 +192,7 @@ class Rows:
         Rows in a batch.
     n_outputs : int
         Numbers computed for each row; "auto" lets these and the features of a batch
-        take 32 MiB, of which a few copies are at work at a time.
+        take 32 MiB at most, of which a few copies are at work at a time.
     where : ndarray of int, optional
         The rows of X that are meant, in this order; all by default.
     """
@@ -174,6 +201,8 @@ class Rows:
         self.X = X
         self.device = device
         self.where = where
+        is_exact = is_single(X) and products_are_exact()
+        self.dtype = torch.float32 if is_exact else torch.float64
         if batch_size == "auto":
             batch_size = max(1, _BATCH_NUMBERS // (X.shape[1] + n_outputs))
         self.batch_size = batch_size
@@ -199,13 +228,19 @@ class Rows:
         return self.X[self._positions(rows)]
 
     def load(self, rows=slice(None)):
-        """Return a slice of the rows in float64 on the device."""
+        """Return a slice of the rows on the device, not to be written to."""
         taken = self.take(rows)
         if isinstance(taken, np.ndarray):
-            # A copy in any case: torch wants writable memory and positive strides.
-            taken = torch.from_numpy(np.array(taken, order="C"))
+            # Torch wants writable memory and positive strides.
+            if not (taken.flags.c_contiguous and taken.flags.writeable):
+                taken = np.array(taken, order="C")
+            taken = torch.from_numpy(taken)
+        if self.device.type == "cuda" and not taken.is_cuda:
+            # From here it is copied while the host goes on.
+            taken = taken.pin_memory()
+        taken = taken.to(self.device, non_blocking=True)
         # Sums over rows that are laid out otherwise differ in their last digits.
-        return taken.to(self.device).to(torch.float64).contiguous()
+        return taken.to(self.dtype).contiguous()
 
     def to_numpy(self):
         """Return the rows as they came, in an array of their own."""
@@ -259,19 +294,48 @@ class Rows:
         add : bool
             Whether to add to what is there.
         """
-        start = 0
+        start, waiting = 0, None
+        dtype = out.dtype if isinstance(out, torch.Tensor) else torch_dtype(out)
         # Memory may run out in the conversion, too.
-        is_tensor = isinstance(out, torch.Tensor)
-        converted = (lambda batch: function(batch).to(out)) if is_tensor else function
-        for block in self.map(converted):
+        for block in self.map(lambda batch: function(batch).to(dtype)):
             rows = self._positions(slice(start, start + len(block)))
-            if not is_tensor:
-                block = block.cpu().numpy().astype(out.dtype, copy=False)
-            if add:
-                out[rows] += block
-            else:
-                out[rows] = block
             start += len(block)
+            # The device works on this one while the one before is written.
+            if waiting is not None:
+                write(*waiting)
+            waiting = out, rows, fetch(block, out), add
+        if waiting is not None:
+            write(*waiting)
+
+
+def fetch(block, out):
+    """Return a function that returns a block where a container is.
+
+    On its way from the device to the host nobody waits, until the function is called.
+    """
+    is_tensor = isinstance(out, torch.Tensor)
+    if not block.is_cuda and not is_tensor:
+        return block.numpy
+    if not block.is_cuda or (is_tensor and out.is_cuda):
+        return partial(block.to, out.device)
+    host = torch.empty(block.shape, dtype=block.dtype, device="cpu", pin_memory=True)
+    host.copy_(block, non_blocking=True)
+    arrived = torch.cuda.Event()
+    arrived.record()
+
+    def wait():
+        arrived.synchronize()
+        return host if is_tensor else host.numpy()
+
+    return wait
+
+
+def write(out, rows, values, add):
+    """Write values into rows of a container, or add them."""
+    if add:
+        out[rows] += values()
+    else:
+        out[rows] = values()
 
 
 def as_like(values, X):
@@ -289,10 +353,10 @@ def to_numpy(state):
     }
 
 
-def to_torch(state, device):
-    """Return a dict with its arrays turned into tensors on a device."""
+def to_torch(state, device, dtype=None):
+    """Return a dict with its arrays turned into tensors on a device, of a dtype."""
     return {
-        name: torch.tensor(value, device=device)
+        name: torch.tensor(value, dtype=dtype, device=device)
         if isinstance(value, np.ndarray)
         else value
         for name, value in state.items()

@@ -401,7 +401,7 @@ def _find_aligner(estimator):
 def _load(X, name, min_samples=1):
     """Return rows in float64 on the device."""
     X = check_rows(None, X, min_samples=min_samples, input_name=name)
-    return Rows(X, resolve_device("auto", X), 1, 1).load()
+    return Rows(X, resolve_device("auto", X), 1, 1).load().to(torch.float64)
 
 
 def _load_pairs(X, Y, same_width=False):

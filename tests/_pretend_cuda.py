@@ -6,9 +6,12 @@ torch see all that happens: one for functions answers questions about devices an
 tensors, one for operators, below autograd, hands the device on and refuses what CUDA
 refuses.
 
-It does not show what CUDA computes: rounding, nondeterministic sums, streams, pinned
-memory, fragmentation and the numbers that its own generators draw are those of a real
-device. Modes are of one thread.
+Memory of the host may be pinned. A copy to it for which nobody waits arrives when an
+event recorded after it is waited for, and not before.
+
+It does not show what CUDA computes: rounding, nondeterministic sums, streams,
+fragmentation and the numbers that its own generators draw are those of a real device.
+Modes are of one thread.
 
 The classes of modes of torch are not quite public: `tests/test_pretend_cuda.py` says
 whether a version of torch still has them as they are needed here.
@@ -90,6 +93,11 @@ class Ledger:
         Operators on tensors of the device, views of them left out.
     to_device, to_host : int
         Copies each way.
+    blocking : int
+        Those of them that the host waited for, since it had not said that it would not,
+        or its memory was not pinned.
+    in_flight : list of tuple of tensor
+        Copies to the host that have not arrived, where to and what.
     synchronisations : int
         Times that the host waited for a number, copies left out.
     used, peak : int
@@ -103,10 +111,12 @@ class Ledger:
         self.most_allocations = most_allocations
         self.allocations = 0
         self.device_ops = self.to_device = self.to_host = self.synchronisations = 0
-        self.used = self.peak = self.emptied = 0
+        self.used = self.peak = self.emptied = self.blocking = 0
+        self.in_flight = []
 
-    def count_move(self, target):
+    def count_move(self, target, waits=True):
         """Count a copy to a device."""
+        self.blocking += waits
         if target == CUDA:
             self.to_device += 1
         else:
@@ -136,6 +146,17 @@ class Allocation:
 
 def is_on_device(tensor):
     return "allocation" in tensor.untyped_storage().__dict__
+
+
+def is_pinned(tensor):
+    return "pinned" in tensor.untyped_storage().__dict__
+
+
+def pin(tensor):
+    """Return a copy in pinned memory of the host."""
+    pinned = tensor.clone()
+    pinned.untyped_storage().__dict__["pinned"] = True
+    return pinned
 
 
 def device_of(tensor):
@@ -188,6 +209,8 @@ class Operators(TorchDispatchMode):
             )
         if there and len(there) < len(tensors):
             self.check_mixture(function, name, tensors, args)
+        if name == "copy_" and self.is_sent(*args):
+            return args[0]
         if there and name in SYNCHRONISING or self.is_masking(name, args):
             self.ledger.synchronisations += 1
         out = function(*args, **kwargs)
@@ -202,7 +225,8 @@ class Operators(TorchDispatchMode):
 
     def check_mixture(self, function, name, tensors, args):
         if name == "copy_":
-            self.ledger.count_move(device_of(args[0]))
+            waits = not any(args[2:]) or not any(map(is_pinned, tensors))
+            self.ledger.count_move(device_of(args[0]), waits)
             return
         strangers = [t for t in tensors if not is_on_device(t)]
         if torch.Tag.pointwise in function.tags or name in TAKE_NUMBERS:
@@ -217,6 +241,13 @@ class Operators(TorchDispatchMode):
                 "Expected all tensors to be on the same device, but found at least two "
                 f"devices, cuda:0 and cpu! (pretended, in {function})"
             )
+
+    def is_sent(self, target, source, non_blocking=False):
+        """Whether a copy arrives at the host later; it is on its way then."""
+        sent = non_blocking and is_pinned(target) and is_on_device(source)
+        if sent:
+            self.ledger.in_flight.append((target, source.clone()))
+        return sent
 
     def is_masking(self, name, args):
         """Whether the number of rows that a mask selects has to be known."""
@@ -244,7 +275,8 @@ class Functions(TorchFunctionMode):
             tensor.cuda: lambda t, device=CUDA, **kwargs: self.move(
                 t, as_device(device), **kwargs
             ),
-            tensor.pin_memory: lambda t: t,
+            tensor.pin_memory: pin,
+            tensor.is_pinned: is_pinned,
             tensor.__deepcopy__: lambda t, memo: t.detach().clone(),
         }
         self.refused = {tensor.numpy, tensor.__array__, tensor.__dlpack__}
@@ -261,6 +293,8 @@ class Functions(TorchFunctionMode):
             )
         if there and function == torch.Tensor.tolist:
             self.ledger.synchronisations += 1
+        if kwargs.get("pin_memory"):
+            return pin(function(*args, **{**kwargs, "pin_memory": False}))
         named = kwargs.get("device")
         if function == torch.Tensor.new_tensor and named is None:
             named = CUDA if there else CPU
@@ -302,7 +336,8 @@ class Functions(TorchFunctionMode):
         dtype = tensor.dtype if dtype is None else dtype
         if device == device_of(tensor):
             return tensor.to(dtype, copy=copy, **rest)
-        self.ledger.count_move(device)
+        waits = not (non_blocking and is_pinned(tensor))
+        self.ledger.count_move(device, waits)
         if not is_on_device(tensor):
             # The host has converted before it copies.
             return place(tensor.to(dtype, copy=True, **rest), device, self.ledger)
@@ -358,6 +393,19 @@ def pretend_cuda(capacity=float("inf"), most_allocations=float("inf")):
     def empty_cache():
         ledger.emptied += 1
 
+    class Event:
+        def record(self):
+            self.before = list(ledger.in_flight)
+
+        def synchronize(self):
+            for target, source in self.before:
+                with torch.utils._python_dispatch._disable_current_modes():
+                    target.copy_(source)
+            arrived = {id(target) for target, _ in self.before}
+            ledger.in_flight = [
+                pair for pair in ledger.in_flight if id(pair[0]) not in arrived
+            ]
+
     answers = {
         "is_available": lambda: True,
         "device_count": lambda: 1,
@@ -365,6 +413,7 @@ def pretend_cuda(capacity=float("inf"), most_allocations=float("inf")):
         "get_device_name": lambda device=None: "pretended",
         "empty_cache": empty_cache,
         "synchronize": lambda device=None: None,
+        "Event": Event,
     }
     operators = Operators(ledger)
     with ExitStack() as stack:

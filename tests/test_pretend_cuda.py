@@ -256,6 +256,36 @@ def test_copies_are_counted(case, ledger):
     assert ledger.synchronisations == 0
 
 
+def test_a_copy_to_pinned_memory_arrives_when_it_is_waited_for(ledger):
+    host = torch.empty(3, pin_memory=True)
+    host.fill_(-1)
+    source = there(3)
+    host.copy_(source, non_blocking=True)
+    source.zero_()
+    assert host.tolist() == [-1, -1, -1]
+    arrived = torch.cuda.Event()
+    arrived.record()
+    arrived.synchronize()
+    np.testing.assert_array_equal(host, here(3))
+    assert (ledger.to_host, ledger.blocking) == (1, 0)
+
+
+BLOCKING = {
+    "from pinned": (lambda: here(3).pin_memory().to("cuda", non_blocking=True), 0),
+    "from any": (lambda: here(3).to("cuda", non_blocking=True), 1),
+    "waited for": (lambda: here(3).pin_memory().to("cuda"), 1),
+    "to any": (lambda: here(3).copy_(there(3), non_blocking=True), 1),
+    "back": (lambda: there(3).cpu(), 1),
+}
+
+
+@pytest.mark.parametrize("case", BLOCKING)
+def test_copies_that_the_host_waits_for_are_counted(case, ledger):
+    do, blocking = BLOCKING[case]
+    do()
+    assert (ledger.blocking, ledger.to_device + ledger.to_host) == (blocking, 1)
+
+
 WAITS = {
     "item": lambda t: t.sum().item(),
     "float": lambda t: float(t.sum()),
@@ -384,17 +414,19 @@ def fit_and_transform(name):
 
 MUTANTS = {
     "rows left on the CPU": (
-        "rbf", Rows, "load", "taken.to(self.device)", "taken", "same device",
+        "rbf", Rows, "load", "taken.to(self.device, non_blocking=True)", "taken",
+        "same device",
     ),
     "landmarks left on the CPU": (
-        "rbf", LandmarkAligner, "_load_landmarks", "Rows(rows, device, 1, 1).load()",
-        "torch.from_numpy(rows)", "same device",
+        "rbf", LandmarkAligner, "_load_kernel",
+        "Rows(landmarks, rows.device, 1, 1).load()", "torch.from_numpy(landmarks)",
+        "same device",
     ),
     "state left on the CPU": (
         "gcca", _torch, "to_torch", ", device=device", "", "same device",
     ),
     "a forgotten cpu()": (
-        "rbf", Rows, "collect", "block.cpu()", "block", "can't convert",
+        "rbf", _torch, "fetch", "not block.is_cuda and not", "not", "can't convert",
     ),
     "a forgotten cpu() of landmarks": (
         "mlp closed form", HalfSharedMLPAligner, "_hold_out",
@@ -402,7 +434,7 @@ MUTANTS = {
     ),
     "tensors kept on the estimator": (
         "rbf ridge", LandmarkAligner, "fit",
-        "to_numpy(states.pop(name))", "states.pop(name)", "was pickled",
+        "to_numpy(states.pop(name))", "states.pop(name)", "expected np.ndarray",
     ),
     "a generator of the CPU": (
         "mlp closed form", HalfSharedMLPAligner, "_make_network",
@@ -423,6 +455,16 @@ def test_mutants_are_caught(case, monkeypatch):
     mutate(monkeypatch, *mutation)
     with pytest.raises((RuntimeError, TypeError), match=message):
         fit_and_transform(name)
+
+
+def test_a_block_that_is_not_waited_for_is_caught(monkeypatch):
+    X = blobs(n_samples=300)
+    aligner = clone(ALIGNERS["rbf"]).fit(X)
+    expected = aligner.transform(X)
+    mutate(monkeypatch, _torch, "fetch", "arrived.synchronize()", "host.fill_(-1)")
+    with pretend_cuda():
+        out = aligner.transform(X)
+    assert (out != expected).all()
 
 
 def test_a_mutant_that_moves_nothing_is_caught(monkeypatch):

@@ -1,0 +1,130 @@
+"""The exact field beside its own matrix products, and the published network flow."""
+
+import time
+from functools import partial
+
+import numpy as np
+import torch
+from _timing import compare
+from rich.progress import track
+
+from sklearn_featalign import PoissonUniformizer
+from sklearn_featalign._poisson import mean_charge_by_powers, tabulate
+
+# The published method, with the hyperparameters of the document.
+PUBLISHED = {
+    "field": "network",
+    "parametrization": "projected",
+    "M": 20,
+    "gamma": 0.3,
+    "solver": "euler",
+    "n_steps": 100,
+}
+
+
+def make_rows(n_samples, d, seed=0):
+    """Return rows of a mixture of three bent clusters."""
+    rng = np.random.default_rng(seed)
+    centers = np.random.default_rng(0).normal(scale=2, size=(3, d))
+    X = centers[rng.integers(3, size=n_samples)] + rng.normal(size=(n_samples, d))
+    X[:, 1:] += 0.3 * X[:, :1] ** 2
+    return X
+
+
+def bare_evaluation(X, charges, pass_):
+    """Multiply, let one operator pass over the products, multiply."""
+    return pass_(X @ charges.T) @ charges
+
+
+def time_evaluations(n_charges, dimensions, n_rounds, repeats=50):
+    """Return the table of single evaluations of the field, for some rows at a time."""
+    table = []
+    for d in track(dimensions, "evaluations"):
+        charges = torch.from_numpy(make_rows(n_charges, d))
+        X = torch.from_numpy(make_rows(2**19 // n_charges, d, seed=1))
+        data = tabulate(charges, torch.zeros_like(charges[:, 0]))
+        height = torch.tensor(0.1, dtype=X.dtype)
+        root = torch.Tensor.rsqrt_ if d % 2 == 0 else torch.Tensor.reciprocal_
+        evaluations = {
+            "one power": partial(
+                bare_evaluation,
+                X,
+                charges,
+                lambda D, d=d: D.abs_().pow_(-(d + 1) / 2),
+            ),
+            "one root or reciprocal": partial(
+                bare_evaluation, X, charges, lambda D, root=root: root(D.abs_())
+            ),
+            "the field": partial(mean_charge_by_powers, X, height, data),
+        }
+        times = compare(
+            {
+                name: lambda f=f: [f() for _ in range(repeats)]
+                for name, f in evaluations.items()
+            },
+            n_rounds,
+            "one power",
+        )
+        power, root, ours = (float(row["s"]) for row in times)
+        pairs = len(X) * n_charges * repeats
+        table.append(
+            {
+                "charges": n_charges,
+                "d": d,
+                "products and a power, ns a pair": f"{power / pairs * 1e9:.2f}",
+                "and a root or reciprocal": f"{root / pairs * 1e9:.2f}",
+                "the field": f"{ours / pairs * 1e9:.2f}",
+                "ratios": f"{ours / power:.2f}, {ours / root:.2f}",
+                "asked": "<= 1.5",
+            }
+        )
+    return table
+
+
+def time_compressed(n_rows, n_charges, dimensions, n_rounds):
+    """Return the table of charges that stand for many rows, beside all."""
+    table = []
+    for d in track(dimensions, "compressed"):
+        X, X_new = make_rows(n_rows, d), make_rows(n_rows, d, seed=1)
+        exact = PoissonUniformizer(random_state=0).fit(X)
+        some = PoissonUniformizer(n_charges=n_charges, random_state=0).fit(X)
+        times = compare(
+            {
+                "exact": lambda exact=exact, X=X_new: exact.transform(X),
+                "compressed": lambda some=some, X=X_new: some.transform(X),
+            },
+            n_rounds,
+            "exact",
+        )
+        all_of, few = (float(row["s"]) for row in times)
+        change = exact.transform(X_new) - some.transform(X_new)
+        table.append(
+            {
+                "rows and charges": n_rows,
+                "d": d,
+                "n_charges": n_charges,
+                "exact s": f"{all_of:.2f}",
+                "compressed s": f"{few:.2f}",
+                "times faster": f"{all_of / few:.1f} (>= 5)",
+                "change, rms": f"{np.sqrt((change**2).mean()):.4f} (<= 0.01)",
+            }
+        )
+    return table
+
+
+def time_flows(numbers, d):
+    """Return the table of the exact flow and the published one, fit and transform."""
+    table = []
+    flows = {"exact": {}, "published network": PUBLISHED}
+    for n in numbers:
+        X = make_rows(n, d)
+        for name, params in track(flows.items(), f"flows, {n} rows"):
+            uniformizer = PoissonUniformizer(random_state=0, **params)
+            start = time.perf_counter()
+            uniformizer.fit(X)
+            fitted = time.perf_counter()
+            uniformizer.transform(X)
+            end = time.perf_counter()
+            row = {"rows": n, "d": d, "flow": name, "fit s": f"{fitted - start:.1f}"}
+            table.append(row | {"transform s": f"{end - fitted:.1f}"})
+    return table
