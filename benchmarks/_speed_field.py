@@ -36,9 +36,9 @@ def bare_evaluation(X, charges, pass_):
     return pass_(X @ charges.T) @ charges
 
 
-def time_evaluations(n_charges, dimensions, n_rounds, repeats=50):
+def time_evaluations(n_charges, dimensions, n_rounds):
     """Return the table of single evaluations of the field, for some rows at a time."""
-    table = []
+    table, repeats = [], 10 * n_rounds
     for d in track(dimensions, "evaluations"):
         charges = torch.from_numpy(make_rows(n_charges, d))
         X = torch.from_numpy(make_rows(2**19 // n_charges, d, seed=1))

@@ -63,7 +63,7 @@ def run_networks(args):
     """Return the tables of training."""
     epochs = time_epochs(args.n_rounds, args.n_paired, args.n_features)
     title = f"An epoch: {args.n_paired} rows, two views of {args.n_features} columns"
-    toy = time_toy(args.n_rounds, args.n_epochs)
+    toy = time_toy(args.n_rounds, args.n_epochs, args.n_seeds)
     return {title: epochs, f"The document's toy, {args.n_epochs} epochs a view": toy}
 
 
@@ -132,6 +132,7 @@ def main():
         "n-landmarks": (1000, ""),
         "n-paired": (5000, "rows to train on"),
         "n-epochs": (3000, "of the author's recipe"),
+        "n-seeds": (5, "of the toy"),
         "n-charged": (10000, "rows with an exact field"),
         "n-charges": (1000, "that stand for them"),
         "n-rounds": (5, ""),

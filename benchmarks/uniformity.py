@@ -153,17 +153,17 @@ def measure_inverse(args):
 
 def counted(function):
     """Return what a function returns, and how often it evaluates the field."""
-    calls, original = [], _flow.mean_charge
+    calls, original = [], _flow.velocity
 
     def counting(*args, **kwargs):
         calls.append(None)
         return original(*args, **kwargs)
 
-    _flow.mean_charge = counting
+    _flow.velocity = counting
     try:
         return function(), len(calls)
     finally:
-        _flow.mean_charge = original
+        _flow.velocity = original
 
 
 def inverse_table(runs):

@@ -18,7 +18,7 @@ _SINGLE_ATOL = 2e-5
 _AFFINITY_ATOL = 5e-7
 
 # Mean affinities are solved for with these relative tolerances.
-_RTOL = {torch.float32: 1e-6, torch.float64: 1e-10}
+_RTOL = {torch.float32: 5e-7, torch.float64: 1e-10}
 
 # About so many pairs give the guess.
 _GUESSED_PAIRS = 2**20
@@ -100,21 +100,42 @@ def pair_mean(map_rows, n_samples, distances, landmarks):
         for a block (sums over its pairs, float64), over the number of pairs.
     """
     n_pairs = n_samples * len(landmarks)
-    keeps = n_pairs * landmarks.element_size() <= _KEPT_BYTES
+    fits = n_pairs * landmarks.element_size() <= _KEPT_BYTES
+    over_blocks = keep(map_rows, distances, fits)
+    return lambda function: (sum(over_blocks(function)) / n_pairs).tolist()
+
+
+def keep(map_rows, make_block, fits=True):
+    """Return a function that maps over blocks, which are kept while memory lasts.
+
+    Parameters
+    ----------
+    map_rows : callable
+        See `_coordinates`.
+    make_block : callable
+        Maps a batch of rows to its block.
+    fits : bool
+        Whether blocks are to be kept at all.
+
+    Returns
+    -------
+    over_blocks : callable
+        ``over_blocks(function)`` is the list of what the function returns for blocks.
+    """
     kept = None
 
-    def mean(function):
-        nonlocal keeps, kept
-        total = None
-        if keeps:
-            kept = kept or attempt(lambda: list(map_rows(distances)))
-            total = kept and attempt(lambda: sum(map(function, kept)))
-        if total is None:
-            keeps, kept = False, None
-            total = sum(map_rows(lambda X: function(distances(X))))
-        return (total / n_pairs).tolist()
+    def over_blocks(function):
+        nonlocal fits, kept
+        found = None
+        if fits:
+            kept = kept or attempt(lambda: list(map_rows(make_block)))
+            found = kept and attempt(lambda: list(map(function, kept)))
+        if found is None:
+            fits, kept = False, None
+            found = list(map_rows(lambda X: function(make_block(X))))
+        return found
 
-    return mean
+    return over_blocks
 
 
 def attempt(function):
@@ -263,8 +284,11 @@ def fit_mean(mean, guess, c, largest, rtol, resolution):
     if zero_share(guess, resolution) > c / 2 and zero_share(mean, resolution) >= c:
         return None
     guessed = solve_rate(partial(affinity_moments, guess), c, 0.0, largest, 1e-3)
-    start = guessed[0] if guessed else 0.0
-    return solve_rate(partial(affinity_moments, mean), c, start, largest, rtol)
+    if guessed is None and resolution:
+        return None
+    start, max_iter = (guessed[0], 50) if guessed else (0.0, 500)
+    moments = partial(affinity_moments, mean)
+    return solve_rate(moments, c, start, largest, rtol, max_iter)
 
 
 def solve_rate(moments, c, start=0.0, largest=_LARGEST, rtol=1e-10, max_iter=500):

@@ -85,31 +85,3 @@ def kmeans_plusplus_points(Z, n_landmarks, random_state):
 
 
 SPREAD_OUT = {"farthest": farthest_points, "kmeans++": kmeans_plusplus_points}
-
-
-def compress(rows, log_counts, n_clusters, random_state):
-    """Return the centres of k-means clusters of weighted rows, and their weights.
-
-    Parameters
-    ----------
-    rows : tensor of shape (n_samples, n_features)
-    log_counts : tensor of shape (n_samples,)
-        Logarithms of the weights.
-    n_clusters : int
-    random_state : RandomState instance
-
-    Returns
-    -------
-    centers : tensor of shape (n_clusters, n_features)
-    log_counts : tensor of shape (n_clusters,)
-    """
-    from sklearn.cluster import KMeans
-
-    counts = log_counts.exp().cpu().numpy()
-    kmeans = KMeans(n_clusters, random_state=random_state)
-    kmeans.fit(rows.cpu().numpy(), sample_weight=counts)
-    sums = np.bincount(kmeans.labels_, weights=counts, minlength=n_clusters)
-    centers, sums = (
-        torch.from_numpy(values).to(rows) for values in (kmeans.cluster_centers_, sums)
-    )
-    return centers[sums > 0], sums[sums > 0].log()

@@ -4,8 +4,8 @@ from sklearn_featalign._version import __version__
 
 # Of what is saved: raised with every change of the fitted attributes. A fit in each of
 # the formats that can be read is kept with the tests.
-FORMAT = 1
-READABLE = (1,)
+FORMAT = 2
+READABLE = (1, 2)
 
 
 class VersionedMixin:

@@ -25,11 +25,10 @@ document "Imposing uniformity through Poisson flow models", for what is trained.
 """
 
 import math
-from functools import partial
 
 import torch
 
-from sklearn_featalign._affinity import squared_distances
+from sklearn_featalign._affinity import keep, squared_distances
 from sklearn_featalign._coordinates import squared_norms
 from sklearn_featalign._modules import encode
 
@@ -44,8 +43,11 @@ _PROBES = (1000, 64)
 _PROBED_DISTANCES = 2**24
 
 # Steps of the bisection for a height, over this many powers of e either way.
-_BISECTIONS = 30
+_BISECTIONS = 24
 _LOG_RANGE = 7.0
+
+# Logarithm of a weight that is none, finite since it is multiplied by zero.
+_NEVER = -1e6
 
 # No height is less than this share of the size of the data, where squared distances
 # lose their digits.
@@ -292,21 +294,30 @@ def perplexity_height(map_rows, charges, log_counts, perplexity):
     itself left out. It grows with the height. In few dimensions it is large even in the
     plane, whose height is then a thousandth of the distances between charges.
     """
-    distances = map_rows(lambda X: squared_distances(X, charges).mean(1))
-    scale = float(torch.cat(list(distances)).mean().sqrt())
 
-    def entropies(X, height):
+    def distances(X):
         D = squared_distances(X, charges)
-        index = D.min(1, keepdim=True).indices
-        L = weigh(D, height, charges.shape[1], log_counts)
-        L.scatter_add_(1, index, change_of_leaving(index, log_counts))
-        return torch.special.entr(L.softmax(1)).sum(1)
+        return D, D.argmin(1, keepdim=True)
 
+    over_probes = keep(map_rows, distances)
+
+    def median_entropy(height):
+        def entropies(block):
+            D, index = block
+            L = weigh(D.clone(), height, charges.shape[1], log_counts)
+            change = change_of_leaving(index, log_counts)
+            L.scatter_add_(1, index, change.clamp(min=_NEVER))
+            # Of p = exp(L - l) it is l - the mean of L.
+            return L.logsumexp(1) - (L.softmax(1) * L).sum(1)
+
+        return torch.cat(over_probes(entropies)).median()
+
+    means = torch.cat(over_probes(lambda block: block[0].mean(1)))
+    scale = float(means.mean().sqrt())
     low, high = -_LOG_RANGE, _LOG_RANGE
     for _ in range(_BISECTIONS):
         middle = (low + high) / 2
-        seen = map_rows(partial(entropies, height=scale * math.exp(middle)))
-        seen = float(torch.cat(list(seen)).median().exp())
+        seen = float(median_entropy(scale * math.exp(middle)).exp())
         low, high = (middle, high) if seen < perplexity else (low, middle)
     return scale * math.exp(high)
 

@@ -1,7 +1,6 @@
 """Rows moved along the electric field of the training rows, and back."""
 
 import warnings
-from functools import partial
 from numbers import Integral, Real
 
 import numpy as np
@@ -22,9 +21,9 @@ from sklearn_featalign._affine import (
     isometry,
     to_coordinates,
 )
+from sklearn_featalign._affinity import squared_distances
 from sklearn_featalign._field_network import FieldNetwork, field_weights, train_field
 from sklearn_featalign._flow import SOLVERS, Flow
-from sklearn_featalign._landmarks import compress
 from sklearn_featalign._modules import detached
 from sklearn_featalign._persistence import VersionedMixin
 from sklearn_featalign._poisson import (
@@ -35,6 +34,7 @@ from sklearn_featalign._poisson import (
     spacing_height,
     trained_height,
 )
+from sklearn_featalign._regions import fit_regions, rows_by_region, seen_from
 from sklearn_featalign._torch import (
     Rows,
     check_names,
@@ -63,6 +63,9 @@ _PROJECTED_TIME = 1.0
 _HEIGHTS = (1e-7, 1e30)
 
 _RADIUS = 100.0
+
+# Regions that a row may have come from.
+_CANDIDATES = 4
 
 # Sizes of rows as they come whose squares float32 holds.
 _TRAINED_SIZES = (1e-15, 1e15)
@@ -137,8 +140,10 @@ class PoissonUniformizer(
         Number of steps.
 
     n_charges : int or None, default=None
-        Compress training rows to so many charges, the centres of as many k-means
-        clusters, each with the weight of its rows. None keeps all rows. A network is
+        Let a row see so many charges where there are more: those nearest to its region
+        (a k-means cluster of charges, up to 64 of them), and for the others the centres
+        of groups. Where regions meet the output jumps by about what it differs from
+        that of all charges: see the README. None lets rows see all. A network is
         trained on all rows in any case.
 
     parametrization : {"height", "projected"}, default="height"
@@ -308,6 +313,9 @@ class PoissonUniformizer(
         "random_state": ["random_state"],
     }
 
+    # Of fits of format 1.
+    _regions = None
+
     def __init__(
         self,
         *,
@@ -419,7 +427,7 @@ class PoissonUniformizer(
         """
         X = self._check_rows(X)
         self._warn_of_many_dimensions()
-        return self._map(X, self._n_outputs, Flow.forward)
+        return self._map(X, self._n_outputs, Flow.forward, self._regions_of_rows)
 
     def inverse_transform(self, X):
         """Let rows flow back.
@@ -463,7 +471,7 @@ class PoissonUniformizer(
         def backward(flow, out):
             return flow.backward(out, **ends).clamp(-largest, largest)
 
-        return self._map(X, self.n_features_in_, backward)
+        return self._map(X, self.n_features_in_, backward, self._regions_of_origins)
 
     def sample(self, n_samples=1):
         """Draw rows: uniform points, carried back to the data.
@@ -496,7 +504,7 @@ class PoissonUniformizer(
         check_scalar(n_samples, "n_samples", Integral, min_val=1)
         random_state = check_random_state(self.random_state)
         G = random_state.normal(size=(n_samples, self.charges_.shape[1]))
-        return self._map(G, self.n_features_in_, Flow.draw)
+        return self._map(G, self.n_features_in_, Flow.draw, self._regions_of_origins)
 
     def score_samples(self, X):
         """Return how little the field pulls on rows: low for outliers.
@@ -601,10 +609,11 @@ class PoissonUniformizer(
         if self._get_scaling() is None:
             self._check_size(size)
         spacing = spacing_height(self._map_probes(charges), charges, size)
-        if self.n_charges is not None and self.n_charges < len(charges):
-            charges, log_counts = compress(
-                charges, log_counts, self.n_charges, random_state
-            )
+        regions = None
+        n_seen, exact = self.n_charges, self.field == "exact"
+        if exact and n_seen is not None and n_seen < len(charges):
+            arrays = (values.cpu().numpy() for values in (charges, counts))
+            regions = fit_regions(*arrays, n_seen, random_state)
         turned, unit = isometry(frame)
         fitted = {
             "charges_": charges,
@@ -615,6 +624,7 @@ class PoissonUniformizer(
             "_size": size,
             "_spacing": spacing,
             "_projected": self._is_projected(),
+            "_regions": regions,
             "_weights": None,
         }
         return fitted | self._fit_heights(charges, log_counts, spacing, size)
@@ -751,20 +761,75 @@ class PoissonUniformizer(
                 f"expecting {n_columns} features as input."
             )
 
-    def _map(self, X, n_outputs, function):
-        """Return what ``function(flow, batch)`` makes of rows."""
-        device = resolve_device(self.device, X)
-        # Weights of a batch stay in the cache while they are multiplied up.
-        n_numbers = 8 * (len(self.charges_) + self.charges_.shape[1])
+    def _map(self, X, n_outputs, function, find_regions=None):
+        """Return what ``function(flow, batch)`` makes of rows.
+
+        Parameters
+        ----------
+        X : {ndarray, tensor} of shape (n_samples, n_columns)
+        n_outputs : int
+        function : callable
+        find_regions : callable, optional
+            ``find_regions(rows, function, out)`` yields regions and which rows are to
+            see the charges that are seen from there. By default they see all.
+        """
+        n_numbers = len(self.charges_)
         if self._weights is not None:
-            n_numbers += sum(len(bias) for bias in self._weights.values())
-        rows = Rows(X, device, self.batch_size, n_numbers)
+            n_numbers = sum(len(bias) for bias in self._weights.values())
+        elif find_regions and self._regions:
+            n_numbers = self._regions["n_near"] + self._regions["group"].max() + 1
+        # Blocks of these are multiplied up, which should stay in the cache.
+        n_numbers = 4 * (n_numbers + self.charges_.shape[1])
+        rows = Rows(X, resolve_device(self.device, X), self.batch_size, n_numbers)
         out = full_like(X, n_outputs)
-        flow = self._make_flow(device)
-        rows.collect(lambda batch: function(flow, batch.to(torch.float64)), out)
+        if find_regions is None or self._regions is None:
+            self._collect(rows, function, out, self.charges_, self.charge_counts_)
+            return out
+        for region, where in find_regions(rows, function, out):
+            self._collect(rows.at(where), function, out, *self._seen_from(region))
         return out
 
-    def _make_flow(self, device):
+    def _collect(self, rows, function, out, charges, counts):
+        """Write what is made of rows that see some charges."""
+        flow = self._make_flow(rows.device, charges, counts)
+        rows.collect(lambda batch: function(flow, batch.to(torch.float64)), out)
+
+    def _seen_from(self, region):
+        return seen_from(region, self.charges_, self.charge_counts_, self._regions)
+
+    def _regions_of_rows(self, rows, function, out):
+        """Yield regions, and which rows are in them."""
+        yield from rows_by_region(self._nearest_regions(rows)[:, 0])
+
+    def _regions_of_origins(self, rows, function, out):
+        """Yield regions, and which rows are taken to come from there.
+
+        Those nearest to where a row comes down with groups alone, until it comes down
+        in the region whose charges it sees.
+        """
+        self._collect(rows, function, out, *self._seen_from(None))
+        origins = Rows(out, rows.device, rows.batch_size, 0)
+        candidates = self._nearest_regions(origins, _CANDIDATES)
+        left = np.arange(len(candidates))
+        for region in candidates.T:
+            yield from rows_by_region(region, left)
+            found = self._nearest_regions(origins.at(left))[:, 0]
+            left = left[found != region[left]]
+
+    def _nearest_regions(self, rows, n_regions=1):
+        """Return for each row the regions with the nearest centres."""
+        frame = to_torch(self._frame, rows.device)
+        centers = torch.tensor(self._regions["centers"], device=rows.device)
+        n_regions = min(n_regions, len(centers))
+
+        def nearest(batch):
+            D = squared_distances(to_coordinates(batch, frame), centers)
+            return D.topk(n_regions, dim=1, largest=False).indices
+
+        found = list(rows.map(nearest))
+        return torch.cat(found).cpu().numpy() if found else np.empty((0, n_regions))
+
+    def _make_flow(self, device, charges, counts):
         """Return what moves rows, on a device."""
         weights = self._weights
         if weights is not None:
@@ -772,9 +837,9 @@ class PoissonUniformizer(
             weights = {k: weight.to(torch.float64) for k, weight in weights.items()}
         return Flow(
             frame=to_torch(self._frame, device),
-            charges=torch.tensor(self.charges_, device=device),
-            log_counts=torch.tensor(self.charge_counts_, device=device).log(),
-            reach=float(np.linalg.norm(self.charges_, axis=1).max()),
+            charges=torch.tensor(charges, device=device),
+            log_counts=torch.tensor(counts, device=device).log(),
+            reach=float(np.linalg.norm(charges, axis=1).max()),
             weights=weights,
             heights=(self.start_height_, self.end_height_),
             size=self._size,

@@ -96,7 +96,7 @@ class RBFAutoScaleAligner(LandmarkAligner):
 
     batch_size : int or "auto", default="auto"
         Rows computed at a time, halved when CUDA runs out of memory. It bounds the
-        memory at work, beside which `fit` keeps up to 256 MiB of distances.
+        memory at work, beside which `fit` keeps up to 128 MiB of distances.
 
     random_state : int, RandomState instance or None, default=None
         Choice of the landmarks. Aligners that are fitted apart on the same objects
@@ -154,11 +154,17 @@ class RBFAutoScaleAligner(LandmarkAligner):
     :class:`~sklearn.linear_model.LogisticRegression` on it may want more iterations
     than its default.
 
-    Distances are computed in float64 on centred and scaled features, and as direct
-    differences where the expansion of the square could change an affinity by more
-    than 5e-7. The output has the dtype of the input (float32 or float64, else float64;
-    half types give float32). A torch tensor gives a tensor on its own device, cut
-    from the autograd graph.
+    Distances are those of centred and scaled features. Of float32 rows they are taken
+    in float32 if by a bound of rounding errors no affinity is off by more than 2e-5
+    (by `ridge` times as much where that is less than 1, with ``normalize="ridge"``);
+    usually the largest error is a tenth of that, of a row's affinity to itself, and the
+    root mean square 1e-7. Otherwise, and where products of float32 are allowed to lose
+    digits (``torch.set_float32_matmul_precision``), they are taken in float64; and as
+    direct differences where the expansion of the square could change an affinity by
+    more than 5e-7. The mean affinity is solved for to 1e-6 of `c` in float32, and to
+    1e-10 in float64. The output has the dtype of the input (float32 or float64, else
+    float64; half types give float32). A torch tensor gives a tensor on its own device,
+    cut from the autograd graph.
 
     The method, its bandwidth and the constant c are "Alignment Methods 1: RBF
     auto-scaling" of the document "Feature Alignment". Affinities to landmarks as a

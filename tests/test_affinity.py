@@ -17,16 +17,27 @@ from sklearn_featalign._affinity import (
 )
 
 
+def test_the_share_of_zeros_is_of_all_pairs():
+    D = torch.tensor([[0.0, 1.0], [1e-9, 2.0]])
+    mean = pair_mean(lambda function: [function(D)], 2, lambda X: X, D)
+    assert zero_share(mean, 0.0) == 0.25 and zero_share(mean, 1e-8) == 0.5
+
+
 def exact_squared_distances(X, Y):
     X, Y = np.asarray(X, np.longdouble), np.asarray(Y, np.longdouble)
     return np.stack([((X - y) ** 2).sum(1) for y in Y], axis=1)
 
 
-@pytest.mark.parametrize("n_features", [1, 2, 50, 1280])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("n_features", [1, 2, 50, 1280, 5000])
 @pytest.mark.parametrize("offset", [0.0, 1e3])
-def test_expanded_distances_are_as_exact_as_the_resolution_says(n_features, offset):
+def test_expanded_distances_are_as_exact_as_the_resolution_says(
+    n_features, offset, dtype
+):
     rng = np.random.default_rng(0)
-    X, Y = rng.normal(size=(2, 40, n_features)) + offset
+    X, Y = (rng.normal(size=(2, 40, n_features)) + offset).astype(dtype)
+    # Equal rows lose most.
+    Y[:10] = X[:10]
     D = squared_distances(torch.from_numpy(X), torch.from_numpy(Y)).numpy()
     error = np.abs(D - exact_squared_distances(X, Y)).max()
     assert error <= distance_resolution(torch.from_numpy(np.vstack([X, Y])))
@@ -53,6 +64,10 @@ def test_solve_rate_agrees_with_bracketing(c, seed):
         return float(A.mean()), float((A * D).mean())
 
     rate, mean = solve_rate(moments, c)
+    from_beyond, _ = solve_rate(moments, c, start=3 * rate)
+    assert from_beyond == pytest.approx(rate, rel=1e-9)
+    assert solve_rate(moments, c, largest=rate / 2) is None
+    del visited[visited.index(3 * rate) :]
 
     def excess(log_rate):
         return np.exp(-np.exp(log_rate) * D.numpy()).mean() - c

@@ -82,7 +82,9 @@ def test_tensors_of_the_device_give_such(dtype, name):
             out = getattr(aligner, method)(taken)
             if isinstance(expected[method], torch.Tensor):
                 assert out.device == rows.device and out.dtype == dtype
-                assert ledger.to_host == before
+                # Where a row sees the charges of its region, the host knows which.
+                of_regions = 6 if name == "poisson compressed" else 0
+                assert ledger.to_host <= before + of_regions
                 out = out.cpu()
             np.testing.assert_array_equal(out, expected[method])
         assert rows.is_cuda
@@ -122,8 +124,10 @@ def test_each_batch_is_copied_once_each_way_and_nobody_waits(name):
         copies[n_batches] = ledger.to_device, ledger.to_host, ledger.blocking
         assert not ledger.in_flight
     (there, back, blocking), (there_5, back_5, blocking_5) = copies.values()
-    assert there_5 - there == back_5 - back == 3 * n_blocks
-    assert back == 2 * n_blocks and blocking == blocking_5
+    finds_regions = name == "poisson compressed"
+    assert there_5 - there == (1 + finds_regions) * 3 * n_blocks
+    assert back - finds_regions == 2 * n_blocks and back_5 - back == 3 * n_blocks
+    assert blocking == blocking_5
 
 
 def count_waits(do, X):
@@ -143,7 +147,7 @@ def test_no_wait_for_the_device_in_transform(name):
         # torchdiffeq compares the time with the end after each step.
         assert whole == count_waits(aligner.transform, X) <= 20
         aligner.set_params(batch_size=300)
-        of_checks = 1
+        of_checks = 1 + (name == "poisson compressed")
         batches = count_waits(aligner.transform, many) - of_checks
         assert batches == 4 * (whole - of_checks)
     else:

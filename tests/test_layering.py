@@ -24,6 +24,7 @@ RINGS = {name: 0 for name in TORCH_ALONE} | {
     "_torch": 1,
     "_version": 0,
     "_persistence": 1,
+    "_regions": 1,
     "_landmarks": 1,
     "_start": 1,
     "_targets": 1,

@@ -1,11 +1,13 @@
 """The benchmarks on pairs, small: each method where its answer is known."""
 
+import json
 import sys
 from types import SimpleNamespace
 
 import _data
 import _methods
 import _pairs
+import _timing
 import many_views
 import numpy as np
 import pytest
@@ -197,17 +199,42 @@ def test_many_views_at_once_and_in_pairs(monkeypatch, tmp_path, capsys):
     assert runs[0]["pair by pair"] == expected != runs[0]["together"]
 
 
-def test_times_are_taken_in_turn(monkeypatch, capsys):
+def test_times_are_taken_in_turn():
     calls = []
-    times = speed.timed({k: lambda k=k: calls.append(k) for k in "ab"}, 3)
+    functions = {k: lambda k=k: calls.append(k) for k in "ab"}
+    times = _timing.timed(functions, 3)
     assert "".join(calls) == 3 * "ab" and all(len(t) == 3 for t in times.values())
-    command = (
-        "speed.py --n-landmarks 30 --n-features 8 --n-samples 40 --n-rounds 1 "
-        "--n-paired 50"
-    )
+    table = _timing.compare(functions, 2, "a", {"b": "<= 2"}, {"a": 3e-7})
+    assert "".join(calls) == 6 * "ab"
+    assert [row["ratio"] for row in table][0] == "1.00"
+    assert [row["asked"] for row in table] == ["", "<= 2"]
+    assert [row["largest error"] for row in table] == ["3e-07", ""]
+
+
+SMALL = (
+    "--n-fitted 60 --n-samples 80 --n-features 8 --n-landmarks 30 --n-paired 50 "
+    "--n-epochs 2 --n-seeds 1 --n-charged 300 --n-charges 60 --n-rows 2000 3000 "
+    "--n-flowing 200 --n-rounds 1"
+)
+PARTS = {
+    "rbf": ("Fit, 60 rows of 8 columns", "error of c", "Nystroem"),
+    "memory": ("8 columns, 30 landmarks", "slope of logs"),
+    "networks": ("An epoch: 50 rows", "the author's recipe"),
+    "field": ("Evaluations of the field", "change, rms", "published network"),
+    "imports": ("Imports", "sklearn_featalign"),
+    "aligners": ("Fit, 30 landmarks, two views of 8 columns", "no hubness"),
+}
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_each_part_of_the_speed_table(part, tmp_path, monkeypatch, capsys):
+    path = tmp_path / "tables.json"
+    command = f"speed.py {part} {SMALL} --json {path}"
     monkeypatch.setattr(sys, "argv", command.split())
     speed.main()
-    assert "30 landmarks, two views of 8 columns" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert all(text in printed for text in PARTS[part])
+    assert json.loads(path.read_text())["tables"]
 
 
 def test_stitched_classifiers_see_one_network_only():

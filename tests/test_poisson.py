@@ -15,14 +15,18 @@ from sklearn_featalign._poisson import (
     field,
     largest_exponent,
     mean_charge,
+    mean_charge_by_powers,
     network_mean,
     normalized_field,
     own_charges,
     perplexity_height,
     perturb,
+    power_,
+    powers_are_safe,
     probes,
     projected_velocity,
     spacing_height,
+    tabulate,
     trained_height,
 )
 
@@ -54,6 +58,50 @@ def test_the_mean_charge_is_what_the_field_points_away_from(height):
     for x, y in zip(X.numpy(), Y.numpy(), strict=True):
         E = true_field(x, height, charges.numpy(), counts)
         np.testing.assert_allclose(x - y, height * E[:-1] / E[-1], rtol=1e-9)
+
+
+@pytest.mark.parametrize("d", [1, 2, 3, 4, 5, 6, 7, 8, 13, 22])
+@pytest.mark.parametrize("height", [0.01, 1.0, 100.0])
+def test_the_mean_charge_by_powers(d, height):
+    charges, log_counts = make_charges(d=d)
+    assert powers_are_safe(height, float(charges.norm(dim=1).max()), d)
+    # On a charge, among them, far away and very far away.
+    X = torch.cat([charges[:3], make_points(d=d), 1e6 * make_points(5, d)])
+    X = torch.cat([X, 1e100 * make_points(2, d)])
+    table = tabulate(charges, log_counts)
+    own = own_charges(X, charges, log_counts, 1e-6)
+    assert (own[1][:3] < 0).all() and (own[1][3:] == 0).all()
+    for r in (height, torch.tensor(height, dtype=torch.float64)):
+        for chosen in (None, own):
+            Y = mean_charge_by_powers(X, r, table, chosen)
+            expected = mean_charge(X, height, charges, log_counts, chosen)
+            torch.testing.assert_close(Y, expected, rtol=1e-7, atol=1e-9)
+    counts = log_counts.exp().numpy()
+    Y = mean_charge_by_powers(X[3:8], height, table)
+    for x, y in zip(X[3:8].numpy(), Y.numpy(), strict=True):
+        E = true_field(x, height, charges.numpy(), counts)
+        np.testing.assert_allclose(x - y, height * E[:-1] / E[-1], rtol=1e-7)
+
+
+@pytest.mark.parametrize("d", [2, 3, 8, 30, 200])
+def test_where_powers_are_called_safe_they_are_exact(d):
+    charges, log_counts = make_charges(100, d)
+    reach = float(charges.norm(dim=1).max())
+    heights = reach * 10.0 ** np.arange(-9, 3, 0.25)
+    safe = [h for h in heights if powers_are_safe(h, reach, d)]
+    assert safe and safe[0] > heights[0]
+    X = torch.cat([charges, make_points(d=d), 1e3 * make_points(d=d)])
+    Y = mean_charge_by_powers(X, safe[0], tabulate(charges, log_counts))
+    expected = mean_charge(X, safe[0], charges, log_counts)
+    torch.testing.assert_close(Y, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_powers_of_many_numbers(monkeypatch):
+    monkeypatch.setattr("sklearn_featalign._poisson._IN_CACHE", 7)
+    X = torch.rand(5, 8, dtype=torch.float64) + 0.5
+    for exponent in range(1, 40):
+        out = power_(X.clone(), exponent)
+        torch.testing.assert_close(out, X**exponent, rtol=1e-13, atol=0)
 
 
 def test_nothing_overflows_in_hundreds_of_dimensions():
