@@ -23,8 +23,14 @@ _RTOL = {torch.float32: 5e-7, torch.float64: 1e-10}
 # About so many pairs give the guess.
 _GUESSED_PAIRS = 2**20
 
-# The largest rate there is.
-_LARGEST = torch.finfo(torch.float64).max
+# Mean affinities above this are too near to one to be solved for in float32, in which
+# squared norms below this lose their digits.
+_SINGLE_C = 0.8
+_SINGLE_SQUARE = 1e-30
+
+# Where what a bandwidth changes is less than this share of what it changed on the way
+# from zero, perhaps no pairs are left but those at no distance.
+_FLAT = 1e-3
 
 # Centring leaves no more than this share of the affinities among equal landmarks.
 _SPREAD_RTOL = 1e-13
@@ -164,7 +170,7 @@ def zero_share(mean, resolution):
     return mean(lambda D: (D <= resolution).sum(dtype=torch.float64))
 
 
-def fit_rate(map_rows, sample, n_samples, frame, landmarks, c, gamma="auto", share=1.0):
+def fit_rate(map_rows, sample, n_samples, frame, landmarks, c, gamma="auto"):
     r"""Fit the rate of the affinities between rows and landmarks.
 
     With ``gamma="auto"`` their mean is `c`. A float fixes the rate: with v the total
@@ -187,8 +193,6 @@ def fit_rate(map_rows, sample, n_samples, frame, landmarks, c, gamma="auto", sha
         As they came.
     c : float
     gamma : float or "auto"
-    share : float
-        Of the usual error that affinities may have in float32.
 
     Returns
     -------
@@ -203,30 +207,31 @@ def fit_rate(map_rows, sample, n_samples, frame, landmarks, c, gamma="auto", sha
         for float64.
     """
     unit = 2 * frame["total_variance"]
-    rate = None if gamma == "auto" else 1 / (gamma * unit)
-    if rate == math.inf:
+    is_solved = gamma == "auto"
+    if not is_solved and gamma * unit < 1 / torch.finfo(torch.float64).max:
         raise ValueError(f"gamma={gamma} is too small for float64.")
-    for way, direct, atol in ways(frame, share):
+    for way, direct, atol in ways(frame):
         Y = coordinates(landmarks, way)
         resolution = 0.0 if direct else distance_resolution(Y)
-        largest = min(atol / resolution, _LARGEST) if resolution else _LARGEST
+        if Y.dtype == torch.float32 and resolution < _SINGLE_SQUARE:
+            continue
+        largest = torch.finfo(Y.dtype).max
+        largest = min(atol / resolution, largest) if resolution else largest
         pairs = {
             "distances": partial(row_distances, frame=way, landmarks=Y, direct=direct),
             "landmarks": Y,
         }
         mean = pair_mean(map_rows, n_samples, **pairs)
-        if rate is None:
+        if is_solved:
             some = sample[:: 1 + len(sample) * len(Y) // _GUESSED_PAIRS]
             guess = pair_mean(partial(once, some), len(some), **pairs)
-            found = fit_mean(mean, guess, c, largest, _RTOL[Y.dtype], resolution)
-            if direct and found is None:
-                raise_no_rate(c, zero_share(mean, 0.0))
-        elif rate <= largest:
-            found = rate, affinity_moments(mean, rate)[0]
+            found = fit_mean(mean, guess, c, largest, resolution, Y.dtype)
         else:
-            found = None
+            found = mean_at(mean, 1 / (gamma * unit), largest)
         if found is not None:
             break
+    else:
+        raise_no_rate(c, zero_share(mean, 0.0))
     rate, mean_affinity = found
     return way | {
         "rate": rate,
@@ -241,7 +246,7 @@ def once(batch, function):
     yield function(batch)
 
 
-def ways(frame, share):
+def ways(frame):
     """Return frames, whether distances are direct and what affinities may be off by.
 
     From the fastest to the most exact.
@@ -250,11 +255,13 @@ def ways(frame, share):
     exact = [(double, False, _AFFINITY_ATOL), (double, True, 0.0)]
     if frame["offset"].dtype == torch.float64:
         return exact
-    return [(frame, False, share * _SINGLE_ATOL), *exact]
+    return [(frame, False, _SINGLE_ATOL), *exact]
 
 
 def raise_no_rate(c, floor):
     """Say why no rate gives a mean affinity, even with direct distances."""
+    if floor < c:
+        raise ValueError(f"No bandwidth within float64 has a mean affinity of c={c}.")
     raise ValueError(
         f"c={c} must lie strictly between {floor:.6g} and 1: that share of the "
         "distances between rows and landmarks is zero (of each landmark to itself "
@@ -262,7 +269,12 @@ def raise_no_rate(c, floor):
     )
 
 
-def fit_mean(mean, guess, c, largest, rtol, resolution):
+def mean_at(mean, rate, largest):
+    """Return a rate and the mean affinity that it gives, None beyond the largest."""
+    return (rate, affinity_moments(mean, rate)[0]) if rate <= largest else None
+
+
+def fit_mean(mean, guess, c, largest, resolution, dtype):
     """Fit the rate that gives a mean affinity c.
 
     Parameters
@@ -270,28 +282,37 @@ def fit_mean(mean, guess, c, largest, rtol, resolution):
     mean, guess : callable
         As from `pair_mean`, over all pairs and over some.
     c : float
-    largest, rtol : float
+    largest : float
         As for `solve_rate`.
     resolution : float
         Of distances.
+    dtype : torch.dtype
 
     Returns
     -------
     found : tuple of float, or None
-        As from `solve_rate`.
+        The rate and the mean affinity that it gives; None if distances of this dtype
+        and resolution do not tell.
     """
-    # Where so many of some pairs are at no distance, perhaps c of all are.
-    if zero_share(guess, resolution) > c / 2 and zero_share(mean, resolution) >= c:
+    if dtype == torch.float32 and c > _SINGLE_C:
         return None
-    guessed = solve_rate(partial(affinity_moments, guess), c, 0.0, largest, 1e-3)
+    moments = partial(affinity_moments, guess)
+    guessed = solve_rate(moments, c, largest=largest, rtol=1e-3)
     if guessed is None and resolution:
         return None
     start, max_iter = (guessed[0], 50) if guessed else (0.0, 500)
     moments = partial(affinity_moments, mean)
-    return solve_rate(moments, c, start, largest, rtol, max_iter)
+    found = solve_rate(moments, c, start, largest, _RTOL[dtype], max_iter)
+    if found is None:
+        return None
+    rate, mean_affinity, slope = found
+    is_flat = rate * slope < _FLAT * mean_affinity * -math.log(c)
+    if is_flat and zero_share(mean, resolution) >= c * (1 - _RTOL[dtype]):
+        return None
+    return rate, mean_affinity
 
 
-def solve_rate(moments, c, start=0.0, largest=_LARGEST, rtol=1e-10, max_iter=500):
+def solve_rate(moments, c, start=0.0, largest=math.inf, rtol=1e-10, max_iter=500):
     r"""Solve ``mean(exp(-rate * D)) = c`` for the rate.
 
     The logarithm of the mean affinity is a convex and decreasing function of the
@@ -318,16 +339,16 @@ def solve_rate(moments, c, start=0.0, largest=_LARGEST, rtol=1e-10, max_iter=500
     Returns
     -------
     found : tuple of float, or None
-        The rate and the mean affinity that it gives; None if there is none up to the
-        largest, or if the tolerance is not met in `max_iter` steps.
+        The rate and the means of A and of A * D that it gives; None if there is none
+        up to the largest, or if the tolerance is not met in `max_iter` steps.
     """
     rate = start
     for _ in range(max_iter):
-        if rate > largest:
+        if rate > largest or rate == math.inf:
             return None
         mean, slope = moments(rate)
         if rate > 0 and abs(mean - c) <= rtol * c:
-            return rate, mean
+            return rate, mean, slope
         log_ratio = math.log(mean / c)
         step = log_ratio * mean / slope if slope else math.copysign(math.inf, log_ratio)
         rate = max(0.0, rate + step)
@@ -440,7 +461,7 @@ def affinity_features(X, landmarks, view):
 
     Parameters
     ----------
-    X : tensor of shape (n_samples, n_features), float64
+    X : tensor of shape (n_samples, n_features)
     landmarks : tensor of shape (n_landmarks, n_features)
         In coordinates of the view.
     view : dict

@@ -1,4 +1,4 @@
-"""Coordinates in which float64 distances are sound: scaled, centred, whitened.
+"""Coordinates in which distances are sound: scaled, centred, whitened.
 
 Scales are powers of two, so that data of any magnitude (1e-300 to 1e300) take the
 same path without an overflow and without a rounding error of the scaling.
@@ -15,7 +15,8 @@ for one batch of rows after the other, float32 or float64 as the rows are.
 
 import torch
 
-# A row this far out has affinity zero to every landmark; its square is finite.
+# A row this far out has affinity zero to every landmark, unless a bandwidth was asked
+# for that is larger still; its square is finite.
 FARTHEST = 2.0**400
 _FARTHEST_SINGLE = 2.0**50
 
@@ -182,8 +183,8 @@ def total_variance(map_rows, n_samples, frame):
 
     def sums(X):
         Z = coordinates(X, frame)
-        squares = squared_norms(Z).sum(0, keepdim=True)
-        return torch.cat([Z.sum(0), squares]).to(torch.float64)
+        squares = squared_norms(Z).sum(0, keepdim=True, dtype=torch.float64)
+        return torch.cat([Z.sum(0), squares])
 
     total, squares = sum(map_rows(sums)).split([len(frame["offset"]), 1])
     return float((squares - total.square().sum() / n_samples) / (n_samples - 1))
@@ -307,7 +308,7 @@ def zscore(X, frame):
 
     Parameters
     ----------
-    X : tensor of shape (n_samples, n_features), float64
+    X : tensor of shape (n_samples, n_features)
     frame : dict
         As from `fit_zscore`.
 

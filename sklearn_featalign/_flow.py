@@ -160,8 +160,8 @@ class Flow:
         self.frame = frame
         self.charges = charges
         self.log_counts = log_counts
-        self.table = tabulate(charges, log_counts)
-        self.reach = reach
+        safe = powers_are_safe(min(heights), reach, charges.shape[1])
+        self.table = tabulate(charges, log_counts) if safe else None
         self.weights = weights
         self.start, self.end = heights
         self.size = size
@@ -230,7 +230,7 @@ class Flow:
         """Follow the lines of the charges, or of a network, between heights."""
         if self.weights is not None:
             mean = partial(network_mean, weights=self.weights)
-        elif powers_are_safe(min(start, end), self.reach, Z.shape[1]):
+        elif self.table is not None:
             mean = partial(mean_charge_by_powers, table=self.table, own=own)
         else:
             charges = {"charges": self.charges, "log_counts": self.log_counts}

@@ -112,7 +112,7 @@ class LandmarkAligner(BaseAligner):
         sample = rows.load(some_rows(len(rows)))
         return fit_frame(rows.map, sample, len(rows), whiten, rows.rounding)
 
-    def _fit_kernel(self, rows, frame, indices, **params):
+    def _fit_kernel(self, rows, frame, indices, gamma="auto"):
         """Return the state of the RBF kernel of a view, and its landmarks as they came.
 
         The state has the precision that rows are to be transformed in.
@@ -120,7 +120,7 @@ class LandmarkAligner(BaseAligner):
         landmarks = rows.at(indices).load()
         sample = rows.load(some_rows(len(rows)))
         state = fit_rate(
-            rows.map, sample, len(rows), frame, landmarks, float(self.c), **params
+            rows.map, sample, len(rows), frame, landmarks, float(self.c), gamma
         )
         return state, landmarks
 

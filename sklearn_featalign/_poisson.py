@@ -9,8 +9,9 @@ so that a line of force obeys
 
 .. math:: \frac{dx}{d \ln r} = r \frac{E_x}{E_r} = x - \hat y(x, r)
 
-with :math:`\hat y` the mean of the charges under the weights of the sum. No power of a
-distance is ever formed, so that nothing overflows in hundreds of dimensions.
+with :math:`\hat y` the mean of the charges under the weights of the sum. Powers of
+distances are formed where float64 holds them, and elsewhere their logarithms, so that
+nothing overflows in hundreds of dimensions.
 
 It is solved for :math:`v = x / s` with :math:`s^2 = 1 + (r / a)^2`, in the time
 :math:`t = -\mathrm{arsinh}(a / r)`, a the length of a row, which makes of it

@@ -229,9 +229,10 @@ class PoissonUniformizer(
               \hat y = \frac{\sum_j w_j y_j}{\sum_j w_j}, \qquad
               w_j = (|x - y_j|^2 + r^2)^{-(d + 1) / 2}
 
-    with the weights in logarithms: Xu et al. 2022 [1]_. A row that coincides with a
-    charge is not driven by itself: the charge counts one row less. Training rows and
-    new ones are so treated alike, and ``fit_transform(X)`` is ``fit(X).transform(X)``.
+    with the weights in logarithms where powers leave float64: Xu et al. 2022 [1]_. A
+    row that coincides with a charge is not driven by itself: the charge counts one row
+    less (but for rows that with `n_charges` see it in a group). Training rows and new
+    ones are so treated alike, and ``fit_transform(X)`` is ``fit(X).transform(X)``.
 
     **To the cube.** On a uniform hemisphere :math:`|x|^2 / (d r^2)` has the F(d, 1)
     distribution. A row keeps its direction and takes the length that has the same
@@ -815,6 +816,7 @@ class PoissonUniformizer(
             yield from rows_by_region(region, left)
             found = self._nearest_regions(origins.at(left))[:, 0]
             left = left[found != region[left]]
+        yield from rows_by_region(candidates[:, 0], left)
 
     def _nearest_regions(self, rows, n_regions=1):
         """Return for each row the regions with the nearest centres."""
@@ -839,6 +841,7 @@ class PoissonUniformizer(
             frame=to_torch(self._frame, device),
             charges=torch.tensor(charges, device=device),
             log_counts=torch.tensor(counts, device=device).log(),
+            # From the host, which waits for nothing.
             reach=float(np.linalg.norm(charges, axis=1).max()),
             weights=weights,
             heights=(self.start_height_, self.end_height_),

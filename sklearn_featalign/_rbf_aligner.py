@@ -15,6 +15,9 @@ from sklearn_featalign._affinity import (
 from sklearn_featalign._coordinates import coordinates, in_dtype
 from sklearn_featalign._landmark_aligner import LandmarkAligner
 
+# With a ridge penalty below this features are computed in float64.
+_SINGLE_PENALTY = 0.25
+
 
 class RBFAutoScaleAligner(LandmarkAligner):
     r"""Affinities to landmark rows, with the bandwidth solved for their mean.
@@ -155,16 +158,16 @@ class RBFAutoScaleAligner(LandmarkAligner):
     than its default.
 
     Distances are those of centred and scaled features. Of float32 rows they are taken
-    in float32 if by a bound of rounding errors no affinity is off by more than 2e-5
-    (by `ridge` times as much where that is less than 1, with ``normalize="ridge"``);
-    usually the largest error is a tenth of that, of a row's affinity to itself, and the
-    root mean square 1e-7. Otherwise, and where products of float32 are allowed to lose
-    digits (``torch.set_float32_matmul_precision``), they are taken in float64; and as
-    direct differences where the expansion of the square could change an affinity by
-    more than 5e-7. The mean affinity is solved for to 1e-6 of `c` in float32, and to
-    1e-10 in float64. The output has the dtype of the input (float32 or float64, else
-    float64; half types give float32). A torch tensor gives a tensor on its own device,
-    cut from the autograd graph.
+    in float32 if by a bound of rounding errors no affinity is off by more than 2e-5,
+    `c` is not above 0.8, and the ridge, if any, times one minus the mean affinity not
+    below 0.25. Usually the largest error is a tenth of that, of a row's affinity to
+    itself, and the root mean square 1e-7. Otherwise, and where products of float32 are
+    allowed to lose digits (``torch.set_float32_matmul_precision``, autocast), they are
+    taken in float64; and as direct differences where the expansion of the square could
+    change an affinity by more than 5e-7. The mean affinity is solved for to 5e-7 of `c`
+    in float32, and to 1e-10 in float64. The output has the dtype of the input (float32
+    or float64, else float64; half types give float32). A torch tensor gives a tensor on
+    its own device, cut from the autograd graph.
 
     The method, its bandwidth and the constant c are "Alignment Methods 1: RBF
     auto-scaling" of the document "Feature Alignment". Affinities to landmarks as a
@@ -249,12 +252,11 @@ class RBFAutoScaleAligner(LandmarkAligner):
 
     def _fit_view(self, rows, frame, indices):
         gamma = self.gamma if self.gamma == "auto" else float(self.gamma)
-        # What the normalisation makes of an error grows as the ridge falls.
-        share = min(1.0, float(self.ridge)) if self.normalize == "ridge" else 1.0
-        state, landmarks = self._fit_kernel(
-            rows, frame, indices, gamma=gamma, share=share
-        )
+        state, landmarks = self._fit_kernel(rows, frame, indices, gamma)
         if self.normalize == "ridge":
+            # What the normalisation makes of an error grows as the penalty falls.
+            if float(self.ridge) * (1 - state["mean_affinity"]) < _SINGLE_PENALTY:
+                state = in_dtype(state, torch.float64)
             landmarks = coordinates(landmarks, in_dtype(state, torch.float64))
             D = squared_distances(landmarks, landmarks, state["direct"])
             affinities = rbf_affinity(D, state["rate"])

@@ -10,8 +10,9 @@ import numpy as np
 # charges nearest to it.
 _GROUPS = 0.3
 
-# One region for so many charges that are seen from it, up to a number of regions.
-_CHARGES_A_REGION = 16
+# So many times as many charges are seen near to a region as are in it, on average, if
+# there are not more regions for that.
+_OVERLAP = 3
 _MOST_REGIONS = 64
 
 
@@ -39,7 +40,8 @@ def fit_regions(charges, counts, n_seen, random_state):
     from sklearn.cluster import KMeans
 
     n_groups = max(1, int(_GROUPS * n_seen))
-    n_regions = min(_MOST_REGIONS, max(1, n_seen // _CHARGES_A_REGION))
+    n_near = n_seen - n_groups
+    n_regions = min(_MOST_REGIONS, -(-_OVERLAP * len(charges) // n_near))
     groups, regions = (
         KMeans(n, random_state=random_state).fit(charges, sample_weight=counts)
         for n in (n_groups, n_regions)
@@ -48,7 +50,7 @@ def fit_regions(charges, counts, n_seen, random_state):
         "group": groups.labels_,
         "region": regions.labels_,
         "centers": regions.cluster_centers_,
-        "n_near": n_seen - n_groups,
+        "n_near": n_near,
     }
 
 

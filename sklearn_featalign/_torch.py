@@ -3,8 +3,6 @@
 This module imports nothing from the package.
 """
 
-from functools import partial
-
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator
@@ -45,11 +43,14 @@ def resolve_device(device, X=None):
     return torch.device(device)
 
 
-def products_are_exact():
-    """Return whether products of float32 are not allowed to lose digits.
+def products_are_exact(device):
+    """Return whether products of float32 are not allowed to lose digits on a device.
 
-    By default they are not; TF32 and bfloat16 are switched on globally.
+    By default they are not; TF32 and bfloat16 are switched on globally, or around a
+    call.
     """
+    if torch.is_autocast_enabled(device.type):
+        return False
     places = torch.backends.cuda.matmul, torch.backends.mkldnn.matmul
     if hasattr(places[0], "fp32_precision"):
         return all(place.fp32_precision in ("none", "ieee") for place in places)
@@ -162,7 +163,7 @@ def _stand_in(X):
 
 def torch_dtype(array):
     """Return the dtype of torch that an array would have."""
-    return torch.from_numpy(array[:0]).dtype
+    return torch.from_numpy(np.empty(0, array.dtype)).dtype
 
 
 def full_like(X, n_columns, value=None):
@@ -201,7 +202,7 @@ class Rows:
         self.X = X
         self.device = device
         self.where = where
-        is_exact = is_single(X) and products_are_exact()
+        is_exact = is_single(X) and products_are_exact(device)
         self.dtype = torch.float32 if is_exact else torch.float64
         if batch_size == "auto":
             batch_size = max(1, _BATCH_NUMBERS // (X.shape[1] + n_outputs))
@@ -235,10 +236,12 @@ class Rows:
             if not (taken.flags.c_contiguous and taken.flags.writeable):
                 taken = np.array(taken, order="C")
             taken = torch.from_numpy(taken)
-        if self.device.type == "cuda" and not taken.is_cuda:
-            # From here it is copied while the host goes on.
-            taken = taken.pin_memory()
-        taken = taken.to(self.device, non_blocking=True)
+        # From pinned memory, which is not given back, a batch is copied while the host
+        # goes on.
+        sent = self.device.type == "cuda" and not taken.is_cuda
+        sent = sent and taken.numel() <= _BATCH_NUMBERS
+        taken = taken.pin_memory() if sent else taken
+        taken = taken.to(self.device, non_blocking=sent)
         # Sums over rows that are laid out otherwise differ in their last digits.
         return taken.to(self.dtype).contiguous()
 
@@ -300,42 +303,40 @@ class Rows:
         for block in self.map(lambda batch: function(batch).to(dtype)):
             rows = self._positions(slice(start, start + len(block)))
             start += len(block)
-            # The device works on this one while the one before is written.
+            # While the device works on this one, that before is written.
             if waiting is not None:
                 write(*waiting)
-            waiting = out, rows, fetch(block, out), add
+            waiting = None
+            if block.is_cuda and not (isinstance(out, torch.Tensor) and out.is_cuda):
+                waiting = out, rows, fetch(block), add
+            else:
+                write(out, rows, lambda block=block: block, add)
         if waiting is not None:
             write(*waiting)
 
 
-def fetch(block, out):
-    """Return a function that returns a block where a container is.
-
-    On its way from the device to the host nobody waits, until the function is called.
-    """
-    is_tensor = isinstance(out, torch.Tensor)
-    if not block.is_cuda and not is_tensor:
-        return block.numpy
-    if not block.is_cuda or (is_tensor and out.is_cuda):
-        return partial(block.to, out.device)
+def fetch(block):
+    """Send a block to the host, and return a function that waits for it."""
     host = torch.empty(block.shape, dtype=block.dtype, device="cpu", pin_memory=True)
     host.copy_(block, non_blocking=True)
     arrived = torch.cuda.Event()
-    arrived.record()
+    arrived.record(torch.cuda.current_stream(block.device))
 
     def wait():
         arrived.synchronize()
-        return host if is_tensor else host.numpy()
+        return host
 
     return wait
 
 
-def write(out, rows, values, add):
-    """Write values into rows of a container, or add them."""
+def write(out, rows, wait, add):
+    """Write a block into rows of a container, or add it, as soon as it is there."""
+    block = wait()
+    block = block.to(out.device) if isinstance(out, torch.Tensor) else block.numpy()
     if add:
-        out[rows] += values()
+        out[rows] += block
     else:
-        out[rows] = values()
+        out[rows] = block
 
 
 def as_like(values, X):

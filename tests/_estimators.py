@@ -61,7 +61,7 @@ ALIGNERS = WITH_LANDMARKS | {
     ),
     "poisson": PoissonUniformizer(**FLOW),
     "poisson compressed": PoissonUniformizer(
-        n_charges=30, output="hemisphere", solver="midpoint", random_state=0, **FLOW
+        n_charges=60, output="hemisphere", solver="midpoint", random_state=0, **FLOW
     ),
     "poisson contract": PoissonUniformizer(direction="contract", **FLOW),
     "poisson network": PoissonUniformizer(field="network", **FLOW, **MLP),
@@ -72,7 +72,7 @@ ALIGNERS = WITH_LANDMARKS | {
 # Slower than the others, and for tests that are about it.
 ADAPTIVE = {
     "poisson adaptive": PoissonUniformizer(
-        n_charges=30, output="hemisphere", solver="dopri5", random_state=0
+        n_charges=60, output="hemisphere", solver="dopri5", random_state=0
     )
 }
 

@@ -394,7 +394,7 @@ def pretend_cuda(capacity=float("inf"), most_allocations=float("inf")):
         ledger.emptied += 1
 
     class Event:
-        def record(self):
+        def record(self, stream=None):
             self.before = list(ledger.in_flight)
 
         def synchronize(self):
@@ -414,6 +414,7 @@ def pretend_cuda(capacity=float("inf"), most_allocations=float("inf")):
         "empty_cache": empty_cache,
         "synchronize": lambda device=None: None,
         "Event": Event,
+        "current_stream": lambda device=None: None,
     }
     operators = Operators(ledger)
     with ExitStack() as stack:

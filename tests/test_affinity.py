@@ -63,8 +63,8 @@ def test_solve_rate_agrees_with_bracketing(c, seed):
         A = rbf_affinity(D.clone(), rate)
         return float(A.mean()), float((A * D).mean())
 
-    rate, mean = solve_rate(moments, c)
-    from_beyond, _ = solve_rate(moments, c, start=3 * rate)
+    rate, mean, _ = solve_rate(moments, c)
+    from_beyond, _, _ = solve_rate(moments, c, start=3 * rate)
     assert from_beyond == pytest.approx(rate, rel=1e-9)
     assert solve_rate(moments, c, largest=rate / 2) is None
     del visited[visited.index(3 * rate) :]
@@ -117,7 +117,7 @@ def test_solve_rate_at_the_ends(c):
         A = rbf_affinity(D.clone(), rate)
         return float(A.mean()), float((A * D).mean())
 
-    rate, mean = solve_rate(moments, c)
+    rate, mean, _ = solve_rate(moments, c)
     assert np.exp(-rate * D.numpy()).mean() == pytest.approx(c, rel=1e-10)
     assert mean == pytest.approx(c, rel=1e-10)
     assert rate > 0

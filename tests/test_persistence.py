@@ -82,11 +82,17 @@ def through_joblib(aligner, path):
     return joblib.load(path)
 
 
+def through_memory_map(aligner, path):
+    joblib.dump(aligner, path)
+    return joblib.load(path, mmap_mode="r")
+
+
 ROUND_TRIPS = {
     "pickle": lambda aligner, path: pickle.loads(pickle.dumps(aligner)),
     "oldest pickle": lambda aligner, path: pickle.loads(pickle.dumps(aligner, 0)),
     "copy": lambda aligner, path: copy.deepcopy(aligner),
     "joblib": through_joblib,
+    "memory map": through_memory_map,
     "skops": through_skops,
 }
 

@@ -414,7 +414,7 @@ def fit_and_transform(name):
 
 MUTANTS = {
     "rows left on the CPU": (
-        "rbf", Rows, "load", "taken.to(self.device, non_blocking=True)", "taken",
+        "rbf", Rows, "load", "taken.to(self.device, non_blocking=sent)", "taken",
         "same device",
     ),
     "landmarks left on the CPU": (
@@ -426,7 +426,7 @@ MUTANTS = {
         "gcca", _torch, "to_torch", ", device=device", "", "same device",
     ),
     "a forgotten cpu()": (
-        "rbf", _torch, "fetch", "not block.is_cuda and not", "not", "can't convert",
+        "rbf", Rows, "collect", "if block.is_cuda and", "if False and", "can't convert",
     ),
     "a forgotten cpu() of landmarks": (
         "mlp closed form", HalfSharedMLPAligner, "_hold_out",

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from _samples import blobs
+from sklearn.base import clone
 from sklearn.metrics.pairwise import rbf_kernel
 from sklearn.preprocessing import KernelCenterer, normalize
 
@@ -224,3 +225,70 @@ def test_a_pickle_is_small():
     X = np.random.default_rng(0).normal(size=(500, 10)).astype(np.float32)
     aligner = RBFAutoScaleAligner(n_landmarks=100, random_state=0).fit(X)
     assert len(pickle.dumps(aligner)) < aligner.landmarks_.nbytes + 4000
+
+
+@pytest.mark.parametrize("c", [0.05, 0.3, 0.7, 0.9, 0.999])
+@pytest.mark.parametrize("ridge", [None, 1e-3, 0.3, 1.0])
+def test_float32_is_taken_where_it_is_exact_enough(c, ridge):
+    """Beside a fit of the same numbers in float64."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(900, 20)).astype(np.float32)
+    X[:, 0] = np.exp(2 * X[:, 0])
+    aligner = RBFAutoScaleAligner(c, n_landmarks=200, random_state=0)
+    if ridge:
+        aligner.set_params(normalize="ridge", ridge=ridge)
+    single = clone(aligner).fit(X)
+    double = clone(aligner).fit(X.astype(np.float64))
+    assert abs(single.mean_affinity_ - c) <= 5e-7 * c
+    rows = rng.normal(size=(300, 20)).astype(np.float32)
+    rows = np.vstack([rows, X[:300], 1e3 * rows[:5], 1e30 * rows[:5]])
+    error = single.transform(rows) - double.transform(rows.astype(np.float64))
+    # Rows of length one with the normalisation.
+    most = 2e-4 if ridge else 2e-5
+    assert np.linalg.norm(error, axis=1).max() <= most if ridge else True
+    assert np.abs(error).max() <= most
+    # Rows of float64 see what was fitted in float32, in float64.
+    error = single.transform(rows.astype(np.float64)) - single.transform(rows)
+    assert np.abs(error).max() <= most
+    error = double.transform(rows) - double.transform(rows.astype(np.float64))
+    assert np.abs(error).max() <= 1e-6
+
+
+def test_float32_under_autocast_is_that_of_float64():
+    X = blobs(n_samples=300).astype(np.float32)
+    aligner = RBFAutoScaleAligner(n_landmarks=30, normalize="ridge", random_state=0)
+    expected = aligner.fit(X).transform(X)
+    with torch.autocast("cpu", torch.bfloat16):
+        out = clone(aligner).fit_transform(X)
+    np.testing.assert_allclose(out, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("seed", range(4))
+def test_the_floor_of_c_for_one_landmark(seed, dtype):
+    X = np.random.default_rng(0).normal(size=(1000, 3)).astype(dtype)
+    aligner = RBFAutoScaleAligner(1 / 1000, n_landmarks=1, random_state=seed)
+    with pytest.raises(ValueError, match="c=0.001 must lie strictly between 0.001 and"):
+        aligner.fit(X)
+    aligner.set_params(c=0.00102).fit(X)
+    assert aligner.mean_affinity_ == pytest.approx(0.00102, rel=5e-7)
+
+
+def test_a_bandwidth_beyond_float64_is_not_called_a_share_of_zeros():
+    X = np.array([[0.0], [1e-160], [1.0]])
+    with pytest.raises(ValueError, match="No bandwidth within float64"):
+        RBFAutoScaleAligner(0.4, n_landmarks=None).fit(X)
+
+
+def test_a_landmark_at_the_origin_of_float32_rows():
+    X = np.zeros((100, 1), np.float32)
+    X[:40, 0] = np.random.default_rng(0).normal(size=40)
+    for gamma in (1e-39, 1e-30, 0.3):
+        aligner = RBFAutoScaleAligner(gamma=gamma, n_landmarks=1, random_state=1)
+        out = aligner.fit_transform(X)
+        variance = X.var(0, ddof=1, dtype=np.float64).sum()
+        D = (X.astype(np.float64) - aligner.landmarks_.astype(np.float64)) ** 2
+        expected = np.exp(-D / (2 * gamma * variance))
+        np.testing.assert_allclose(out, expected, atol=2e-5)
+    with pytest.raises(ValueError, match="gamma=5e-324 is too small"):
+        RBFAutoScaleAligner(gamma=5e-324, n_landmarks=5).fit(X)
