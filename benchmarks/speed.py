@@ -141,7 +141,7 @@ def main():
     for name, (default, text) in sizes.items():
         parser.add_argument(f"--{name}", type=int, default=default, help=text)
     for name, default in (
-        ("n-rows", [25000, 50000, 100000, 200000]),
+        ("n-rows", [50000, 100000, 200000]),
         ("n-flowing", [10000, 50000]),
     ):
         parser.add_argument(f"--{name}", type=int, nargs="+", default=default)

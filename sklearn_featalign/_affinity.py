@@ -10,7 +10,6 @@ from functools import partial
 import torch
 
 from sklearn_featalign._coordinates import coordinates, in_dtype, squared_norms
-from sklearn_featalign._similarity import unit_rows
 
 # An affinity may be wrong by this much before distances are taken in float64, and
 # before they are taken directly.
@@ -108,7 +107,7 @@ def pair_mean(map_rows, n_samples, distances, landmarks):
     n_pairs = n_samples * len(landmarks)
     fits = n_pairs * landmarks.element_size() <= _KEPT_BYTES
     over_blocks = keep(map_rows, distances, fits)
-    return lambda function: (sum(over_blocks(function)) / n_pairs).tolist()
+    return lambda function: (over_blocks(function, sum) / n_pairs).tolist()
 
 
 def keep(map_rows, make_block, fits=True):
@@ -126,19 +125,21 @@ def keep(map_rows, make_block, fits=True):
     Returns
     -------
     over_blocks : callable
-        ``over_blocks(function)`` is the list of what the function returns for blocks.
+        ``over_blocks(function, join)`` joins what the function returns for blocks, one
+        after the other. In a sum only one is there at a time: many small ones that stay
+        between large ones that go leave holes in memory.
     """
     kept = None
 
-    def over_blocks(function):
+    def over_blocks(function, join):
         nonlocal fits, kept
         found = None
         if fits:
             kept = kept or attempt(lambda: list(map_rows(make_block)))
-            found = kept and attempt(lambda: list(map(function, kept)))
+            found = kept and attempt(lambda: join(map(function, kept)))
         if found is None:
             fits, kept = False, None
-            found = list(map_rows(lambda X: function(make_block(X))))
+            found = join(map_rows(lambda X: function(make_block(X))))
         return found
 
     return over_blocks
@@ -453,7 +454,10 @@ def ridge_projection(K, ridge):
 
 def project(A, view):
     """Return rows of unit length of an affine map of kernel values."""
-    return unit_rows(torch.addmm(view["intercept"], A, view["projection"]))
+    F = torch.addmm(view["intercept"], A, view["projection"])
+    # Of about that length already, so that no square overflows or vanishes.
+    norms = torch.linalg.vector_norm(F, dim=1, keepdim=True)
+    return F.div_(torch.where(norms > 0, norms, 1.0))
 
 
 def affinity_features(X, landmarks, view):

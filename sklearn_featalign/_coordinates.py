@@ -13,6 +13,8 @@ Rows come in through ``map_rows``: ``map_rows(function)`` yields ``function(batc
 for one batch of rows after the other, float32 or float64 as the rows are.
 """
 
+from functools import reduce
+
 import torch
 
 # A row this far out has affinity zero to every landmark, unless a bandwidth was asked
@@ -118,13 +120,14 @@ def fit_frame(map_rows, sample, n_samples, whiten=None, rounding=0.0):
     ValueError
         If all rows are equal.
     """
-    exponent = binary_exponent(largest(map_rows(largest_value)))
+    exponent = binary_exponent(reduce(torch.maximum, map_rows(largest_value)))
     is_ordinary = abs(exponent) <= _ORDINARY_EXPONENT
     exponent = 0 if is_ordinary else exponent
     is_double = sample.dtype == torch.float64 or whiten is not None or not is_ordinary
     offset = column_medians(sample).to(torch.float64 if is_double else torch.float32)
     frame = {"exponent": exponent, "offset": rescale(offset, exponent)}
-    reach = largest(map_rows(lambda X: largest_value(centred(X, frame))))
+    reaches = map_rows(lambda X: largest_value(centred(X, frame)))
+    reach = reduce(torch.maximum, reaches)
     if reach == 0:
         raise ValueError(
             "X has no spread: all rows are equal, so the bandwidth is undefined."
@@ -143,11 +146,6 @@ def fit_frame(map_rows, sample, n_samples, whiten=None, rounding=0.0):
 def largest_value(X):
     """Return the largest absolute value."""
     return torch.stack(X.aminmax()).abs().amax()
-
-
-def largest(values):
-    """Return the largest of some tensors of one number."""
-    return torch.stack(list(values)).amax()
 
 
 def squared_norms(X):

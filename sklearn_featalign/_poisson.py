@@ -311,9 +311,9 @@ def perplexity_height(map_rows, charges, log_counts, perplexity):
             # Of p = exp(L - l) it is l - the mean of L.
             return L.logsumexp(1) - (L.softmax(1) * L).sum(1)
 
-        return torch.cat(over_probes(entropies)).median()
+        return torch.cat(over_probes(entropies, list)).median()
 
-    means = torch.cat(over_probes(lambda block: block[0].mean(1)))
+    means = torch.cat(over_probes(lambda block: block[0].mean(1), list))
     scale = float(means.mean().sqrt())
     low, high = -_LOG_RANGE, _LOG_RANGE
     for _ in range(_BISECTIONS):

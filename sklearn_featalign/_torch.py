@@ -270,6 +270,8 @@ class Rows:
                 size //= 2
                 continue
             yield result
+            # Gives way to the next one.
+            del result
             start += size
 
     def _attempt(self, function, rows, last):
@@ -311,6 +313,7 @@ class Rows:
                 waiting = out, rows, fetch(block), add
             else:
                 write(out, rows, lambda block=block: block, add)
+            del block
         if waiting is not None:
             write(*waiting)
 

@@ -130,6 +130,18 @@ def test_each_batch_is_copied_once_each_way_and_nobody_waits(name):
     assert blocking == blocking_5
 
 
+def test_rows_of_the_device_are_waited_for_on_the_cpu():
+    X = blobs()
+    aligner = make("rbf", device="cpu").fit(X)
+    expected = aligner.transform(X)
+    with pretend_cuda() as ledger:
+        rows = torch.from_numpy(X).cuda()
+        before = ledger.blocking
+        out = aligner.transform(rows).cpu()
+        assert ledger.blocking - before == ledger.to_host + ledger.to_device - 1 >= 2
+    np.testing.assert_array_equal(out, expected)
+
+
 def count_waits(do, X):
     """Return how often the host waits for the device in what it does to rows there."""
     with pretend_cuda() as ledger:
