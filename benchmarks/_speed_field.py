@@ -6,20 +6,11 @@ from itertools import product
 import numpy as np
 import torch
 from _timing import compare, seconds, timed
+from _uniform import PUBLISHED
 from rich.progress import track
 
 from sklearn_featalign import PoissonUniformizer
 from sklearn_featalign._poisson import mean_charge_by_powers, tabulate
-
-# The published method, with the hyperparameters of the document.
-PUBLISHED = {
-    "field": "network",
-    "parametrization": "projected",
-    "M": 20,
-    "gamma": 0.3,
-    "solver": "euler",
-    "n_steps": 100,
-}
 
 
 def make_rows(n_samples, d, seed=0):

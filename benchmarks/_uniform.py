@@ -18,6 +18,16 @@ N_REFERENCE = 2**13
 # Normal scores end here, as those of QuantileTransformer do.
 LARGEST_SCORE = 5.2
 
+# The published method, with the hyperparameters of the document.
+PUBLISHED = {
+    "field": "network",
+    "parametrization": "projected",
+    "M": 20,
+    "gamma": 0.3,
+    "solver": "euler",
+    "n_steps": 100,
+}
+
 
 class RBIG(TransformerMixin, BaseEstimator):
     """Rotation-based iterative Gaussianisation: quantiles, then a rotation, again.

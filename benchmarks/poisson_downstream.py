@@ -19,6 +19,7 @@ import pandas as pd
 from _alexnet import alexnet_features
 from _data import load_features
 from _report import print_table, spread, write_json
+from _uniform import PUBLISHED
 from rich.progress import track
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.decomposition import PCA
@@ -34,14 +35,6 @@ C_GRID = (0.01, 0.1, 1.0, 10.0, 100.0)
 MAX_ITER = 300
 N_DRAWS = 10
 N_COMPONENTS = 64
-PUBLISHED = {
-    "field": "network",
-    "parametrization": "projected",
-    "M": 20,
-    "gamma": 0.3,
-    "solver": "euler",
-    "n_steps": 100,
-}
 # PFGM's hyperparameters: those of the signature.
 CORRECTED = PUBLISHED | {"M": "auto", "gamma": 5.0}
 

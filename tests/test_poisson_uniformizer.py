@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from _samples import blobs
+from _uniform import PUBLISHED
 from scipy import stats
 from scipy.spatial.distance import cdist
 from sklearn.datasets import load_digits, make_moons
@@ -16,14 +17,6 @@ from sklearn.preprocessing import QuantileTransformer
 from sklearn_featalign import PoissonUniformizer, _field_network
 
 OUTPUTS = ["cube", "normal", "hemisphere", "flow"]
-PUBLISHED = {
-    "field": "network",
-    "parametrization": "projected",
-    "M": 20,
-    "gamma": 0.3,
-    "solver": "euler",
-    "n_steps": 100,
-}
 many_dimensions = pytest.mark.filterwarnings("ignore:Rows flow in")
 
 
