@@ -231,7 +231,10 @@ class Flow:
         if self.weights is not None:
             mean = partial(network_mean, weights=self.weights)
         elif self.table is not None:
-            mean = partial(mean_charge_by_powers, table=self.table, own=own)
+            memory = Z.new_empty((len(Z), len(self.charges)))
+            mean = partial(
+                mean_charge_by_powers, table=self.table, own=own, memory=memory
+            )
         else:
             charges = {"charges": self.charges, "log_counts": self.log_counts}
             mean = partial(mean_charge, **charges, own=own)

@@ -145,7 +145,7 @@ def powers_are_safe(height, reach, d):
     return share > _SMALLEST_SHARE and share ** (d + 1) > _SMALLEST_POWER
 
 
-def mean_charge_by_powers(X, height, table, own=None):
+def mean_charge_by_powers(X, height, table, own=None, memory=None):
     r"""Return what `mean_charge` does, without a logarithm or an exponential.
 
     Two matrix products, and a few multiplications in between. Squares are taken in
@@ -160,6 +160,8 @@ def mean_charge_by_powers(X, height, table, own=None):
         As from `tabulate`.
     own : tuple of tensors of shape (n_samples, 1), optional
         As from `own_charges`.
+    memory : tensor of shape (n_samples, n_charges), optional
+        Where weights are computed: memory asked for anew takes longer than they do.
 
     Returns
     -------
@@ -169,7 +171,7 @@ def mean_charge_by_powers(X, height, table, own=None):
     left, right, largest = table
     squares = squared_norms(X)[:, None] + height**2
     rows = torch.cat([X, squares, torch.ones_like(squares)], dim=1)
-    W = (rows / (squares + largest)) @ left
+    W = torch.mm(rows / (squares + largest), left, out=memory)
     # The power is (d + 1) / 2.
     if d % 2 == 0:
         W = power_(W, d + 1).rsqrt_()
