@@ -188,10 +188,10 @@ class PoissonUniformizer(
 
     Attributes
     ----------
-    charges_ : ndarray of shape (n_charges, n_dimensions)
+    charges_ : ndarray of shape (n_different, n_dimensions)
         Charges, in the coordinates that rows flow in. Equal rows are one.
 
-    charge_counts_ : ndarray of shape (n_charges,)
+    charge_counts_ : ndarray of shape (n_different,)
         Number of rows that each stands for.
 
     start_height_, end_height_ : float
