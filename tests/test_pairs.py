@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import _data
 import _methods
 import _pairs
+import _speed_process
 import _timing
 import many_views
 import numpy as np
@@ -231,6 +232,9 @@ def test_each_part_of_the_speed_table(part, tmp_path, monkeypatch, capsys):
     path = tmp_path / "tables.json"
     command = f"speed.py {part} {SMALL} --json {path}"
     monkeypatch.setattr(sys, "argv", command.split())
+    if part == "imports":
+        # Each takes seconds; tests/test_speed.py has what they bring.
+        monkeypatch.setattr(_speed_process, "python", lambda *args: "torch rich")
     speed.main()
     printed = capsys.readouterr().out
     assert all(text in printed for text in PARTS[part])
