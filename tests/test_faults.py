@@ -22,7 +22,7 @@ def test_an_interrupted_refit_leaves_the_old_fit_usable(aligner, monkeypatch):
     X = blobs()
     before = aligner.fit(X).transform(X)
 
-    def interrupt(*args):
+    def interrupt(*args, **kwargs):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("sklearn_featalign._affinity.solve_rate", interrupt)

@@ -434,7 +434,7 @@ MUTANTS = {
     ),
     "tensors kept on the estimator": (
         "rbf ridge", LandmarkAligner, "fit",
-        "to_numpy(states.pop(name))", "states.pop(name)", "expected np.ndarray",
+        "to_numpy(states.pop(name))", "states.pop(name)", "Cannot interpret 'torch",
     ),
     "a generator of the CPU": (
         "mlp closed form", HalfSharedMLPAligner, "_make_network",
