@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from _timing import compare, timed
 from didactic import judge, linear, make_dots
+from half_shared import half_shared
 from rich.progress import track
 from skorch.callbacks import Callback
 
-from sklearn_featalign import HalfSharedMLPAligner
 from sklearn_featalign._modules import (
     HalfSharedNetwork,
     encoder_weights,
@@ -121,9 +121,8 @@ def time_toy(n_rounds, n_epochs, n_seeds):
     X, Y = (np.asarray(Z, float) for Z in (dots, linear([0.25, 4], True)(dots)))
 
     def ours(seed=0, **params):
-        aligner = HalfSharedMLPAligner(views=[2, 2], random_state=seed, **params)
-        aligner.fit(np.hstack([X, Y]), clusters)
-        return aligner.transform_view(X, 0), aligner.transform_view(Y, 1)
+        maps = half_shared(**params)(X, Y, clusters, seed)
+        return [f(Z) for f, Z in zip(maps, (X, Y), strict=True)]
 
     recipes = {
         "the author's recipe": partial(authors_recipe, X, Y, n_epochs=n_epochs),

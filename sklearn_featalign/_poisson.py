@@ -302,7 +302,9 @@ def perplexity_height(map_rows, charges, log_counts, perplexity):
         D = squared_distances(X, charges)
         return D, D.argmin(1, keepdim=True)
 
-    over_probes = keep(map_rows, distances)
+    # Of more charges than that the fewest probes have more distances.
+    fits = _PROBES[1] * len(charges) <= _PROBED_DISTANCES
+    over_probes = keep(map_rows, distances, fits)
 
     def median_entropy(height):
         def entropies(block):

@@ -254,10 +254,11 @@ class RBFAutoScaleAligner(LandmarkAligner):
         gamma = self.gamma if self.gamma == "auto" else float(self.gamma)
         state, landmarks = self._fit_kernel(rows, frame, indices, gamma)
         if self.normalize == "ridge":
+            double = in_dtype(state, torch.float64)
             # What the normalisation makes of an error grows as the penalty falls.
             if float(self.ridge) * (1 - state["mean_affinity"]) < _SINGLE_PENALTY:
-                state = in_dtype(state, torch.float64)
-            landmarks = coordinates(landmarks, in_dtype(state, torch.float64))
+                state = double
+            landmarks = coordinates(landmarks, double)
             D = squared_distances(landmarks, landmarks, state["direct"])
             affinities = rbf_affinity(D, state["rate"])
             projection, intercept = ridge_projection(affinities, float(self.ridge))

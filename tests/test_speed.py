@@ -113,6 +113,16 @@ def test_memory_of_a_transform_is_that_of_its_batch(name):
     assert numbers <= 6 * width
 
 
+def test_checks_of_a_tensor_take_no_memory_of_its_size():
+    X = blobs(n_samples=20000, n_features=40)
+    aligner = RBFAutoScaleAligner(n_landmarks=2, batch_size=100, random_state=0)
+    aligner.fit(X[:300])
+    with pretend_cuda() as ledger:
+        aligner.transform(torch.from_numpy(X).cuda())
+    output = 20000 * 2 * 8
+    assert ledger.peak <= X.nbytes + output + X.nbytes / 20
+
+
 def test_float32_takes_half_of_the_memory():
     X = blobs(n_samples=1000)
     peaks = {}
