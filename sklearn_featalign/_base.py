@@ -181,6 +181,10 @@ class BaseAligner(
         score : float
             Mean over all ordered pairs of views.
         """
+        return float(np.mean(self._map_pairs(X, score_func)))
+
+    def _map_pairs(self, X, function):
+        """Return a function of the features of two views, of all ordered pairs."""
         check_is_fitted(self)
         X = self._check_rows(X)
         present = self._find_present(X, self.view_columns_)
@@ -188,14 +192,14 @@ class BaseAligner(
             name: self._align(X, name, self.view_columns_[name], mask)
             for name, mask in present.items()
         }
-        scores = []
+        values = []
         for pair in permutations(present, 2):
             both = np.flatnonzero(np.logical_and(*(present[name] for name in pair)))
             if len(both):
-                scores.append(score_func(*(features[name][both] for name in pair)))
-        if not scores:
+                values.append(function(*(features[name][both] for name in pair)))
+        if not values:
             raise ValueError("No row of X has two views, so there is nothing to score.")
-        return float(np.mean(scores))
+        return values
 
     def get_feature_names_out(self, input_features=None):
         """Return the names of the output features.

@@ -1,6 +1,9 @@
 """Lines of force followed by torchdiffeq, from rows to an output and back."""
 
+import math
+from copy import copy
 from functools import partial
+from itertools import pairwise
 
 import torch
 from torchdiffeq import odeint
@@ -180,6 +183,42 @@ class Flow:
             return torch.cat([rows, points[:, -1:]], dim=1)
         own = self.find_own(Z) if self.weights is None else None
         return self.leave(self.follow(Z, own, self.start, self.end))
+
+    def path(self, X, n_points):
+        """Return where rows are at heights from the start to the end.
+
+        Parameters
+        ----------
+        X : tensor of shape (n_samples, n_features)
+        n_points : int
+            Number of heights, evenly spaced in the time of the solver.
+
+        Returns
+        -------
+        places : tensor of shape (n_samples, n_points * n_features)
+            Those of a flow away from charges on the way to its output: at a height r
+            that of a row at the height sqrt(r^2 + s^2), s being the size of the data.
+            Those of a flow towards charges as rows.
+        """
+        Z = to_coordinates(X, self.frame)
+        own = self.find_own(Z) if self.weights is None else None
+        size = self.size * Z.shape[1] ** 0.5
+        times = torch.linspace(
+            *(start_time(height, size) for height in (self.start, self.end)),
+            n_points,
+            dtype=Z.dtype,
+            device="cpu",
+        )
+        heights = [self.start, *(size / torch.sinh(-times[1:-1])).tolist(), self.end]
+        flow = copy(self)
+        flow.n_steps = math.ceil(self.n_steps / (n_points - 1))
+        places = []
+        for before, height in pairwise([self.start, *heights]):
+            if height != before:
+                Z = flow.follow(Z, own, before, height)
+            flow.end = height if self.output == "flow" else math.hypot(height, size)
+            places.append(flow.leave(Z))
+        return torch.cat(places, dim=1)
 
     def backward(self, out, least, eps):
         """Return the rows of an output: `forward`, undone.

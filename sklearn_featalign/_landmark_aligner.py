@@ -1,11 +1,13 @@
 """What the aligners that compare rows with landmark rows do alike."""
 
+from contextlib import contextmanager
 from functools import partial
 from numbers import Integral, Real
 
 import numpy as np
 import torch
 from sklearn.base import _fit_context
+from sklearn.callback import CallbackSupportMixin
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from sklearn_featalign._affinity import fit_rate
@@ -28,7 +30,7 @@ from sklearn_featalign._torch import (
 from sklearn_featalign._views import block
 
 
-class LandmarkAligner(BaseAligner):
+class LandmarkAligner(CallbackSupportMixin, BaseAligner):
     """Base of the aligners with landmarks and an auto-scaled RBF kernel.
 
     A subclass has the parameters in `_parameter_constraints` and ``_feature_prefix``
@@ -70,6 +72,11 @@ class LandmarkAligner(BaseAligner):
             If all rows are equal, if `c` is not above the share of zero distances,
             if fewer than two rows have every view, or if the device is not there.
         """
+        n_views = 1 if self.views is None else len(self.views)
+        # One task for each view, and one for what they share.
+        task = self._init_callback_context(max_subtasks=n_views + 1)
+        hooks = {"estimator": self, "X": X, "y": y}
+        task.call_on_fit_task_begin(**hooks)
         training = self._open_training(X, self.n_landmarks)
         views, paired = training.views, training.paired
         frames = {}
@@ -87,9 +94,10 @@ class LandmarkAligner(BaseAligner):
         indices = paired[chosen]
         states = {}
         for name, rows in views.items():
-            with self._naming(name):
+            with _subtask(task, "view", hooks), self._naming(name):
                 states[name] = self._fit_view(rows, frames[name], indices)
-        states = self._join_views(states)
+        with _subtask(task, "all views", hooks):
+            states = self._join_views(states)
         # One view at a time gives way to its arrays.
         states = {name: to_numpy(states.pop(name)) for name in list(states)}
         gammas = [state.pop("gamma") for state in states.values()]
@@ -105,6 +113,7 @@ class LandmarkAligner(BaseAligner):
             "n_landmarks_": len(indices),
             "_states": states,
         }
+        task.call_on_fit_task_end(**hooks, reconstruction_attributes=lambda: fitted)
         write_fit(self, fitted)
         return self
 
@@ -142,6 +151,15 @@ class LandmarkAligner(BaseAligner):
     @property
     def _view_feature_names(self):
         return [f"{self._feature_prefix}{i}" for i in range(self.n_landmarks_)]
+
+
+@contextmanager
+def _subtask(task, name, hooks):
+    """Tell callbacks of a part of the fit."""
+    part = task.subcontext(task_name=name)
+    part.call_on_fit_task_begin(**hooks)
+    yield
+    part.call_on_fit_task_end(**hooks)
 
 
 def joint_coordinates(views, frames, indices):

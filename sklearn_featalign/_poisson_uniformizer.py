@@ -1,6 +1,7 @@
 """Rows moved along the electric field of the training rows, and back."""
 
 import warnings
+from copy import copy
 from numbers import Integral, Real
 
 import numpy as np
@@ -551,6 +552,33 @@ class PoissonUniformizer(
         if self._n_outputs == len(names):
             return names
         return np.append(names, f"{type(self).__name__.lower()}_z")
+
+    def _paths(self, X, n_points):
+        """Return where rows are on their way: see `Flow.path`.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_samples, n_features_in_)
+        n_points : int
+
+        Returns
+        -------
+        paths : ndarray of shape (n_samples, n_points, n_features_in_)
+        """
+        if self._projected:
+            raise ValueError(
+                "With parametrization='projected' rows do not share their heights."
+            )
+        # Where rows become uniform the way is one to the cube, whatever the output.
+        shown = copy(self)
+        shown.output = "auto"
+        n_outputs = n_points * self.n_features_in_
+
+        def path(flow, batch):
+            return flow.path(batch, n_points)
+
+        paths = shown._map(X, n_outputs, path, shown._regions_of_rows)
+        return paths.reshape(len(paths), n_points, -1)
 
     def _check_combination(self):
         """Refuse parameters that do not go together."""

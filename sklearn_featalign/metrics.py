@@ -30,6 +30,7 @@ from sklearn_featalign._views import keep_view, resolve_views, view_name
 __all__ = [
     "alignment_loss",
     "cluster_contrast",
+    "concordance_correlation",
     "linear_cka",
     "make_retrieval_scorer",
     "make_view_scorer",
@@ -241,6 +242,54 @@ def cluster_contrast(X, Y, labels, *, gamma=1.0):
     return within - between
 
 
+def concordance_correlation(X, Y):
+    r"""Return how well paired rows agree, offsets and scales included.
+
+    .. math:: 1 - \frac{E \|x - y\|^2}{E \|x - y'\|^2}
+
+    with :math:`y'` a row of Y at random: Lin's concordance correlation coefficient,
+    with squares summed over the columns.
+
+    Parameters
+    ----------
+    X, Y : {array-like, tensor} of shape (n_samples, n_features)
+        Aligned features, or colours of them; row i of both is the same object.
+
+    Returns
+    -------
+    agreement : float
+        1 where paired rows coincide, 0 where they are as far apart as random ones, and
+        -1 at least.
+
+    Raises
+    ------
+    ValueError
+        If all rows of both are equal.
+
+    References
+    ----------
+    Lin (1989), "A concordance correlation coefficient to evaluate reproducibility".
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_featalign.metrics import concordance_correlation
+    >>> X = np.random.default_rng(0).normal(size=(1000, 3))
+    >>> round(concordance_correlation(X, X), 6)
+    1.0
+    >>> abs(concordance_correlation(X, X[::-1])) < 0.1
+    True
+    """
+    X, Y = _load_pairs(X, Y, same_width=True)
+    # The origin, which has no part in it, may be far away.
+    origin = X.mean(0)
+    X, Y = X - origin, Y - origin
+    apart = X.square().mean(0) + Y.square().mean(0) - 2 * X.mean(0) * Y.mean(0)
+    if not apart.sum() > 0:
+        raise ValueError("All rows are equal, so there is nothing to agree on.")
+    return float(1 - (X - Y).square().mean(0).sum() / apart.sum())
+
+
 def alignment_loss(X, Y, *, alpha=2, normalize=True):
     r"""Return the mean of :math:`\|x - y\|^\alpha` over pairs.
 
@@ -331,11 +380,7 @@ def make_retrieval_scorer(score_func=retrieval_accuracy, **kwargs):
 
 
 def _score_pairs(estimator, X, y=None, *, score_func, kwargs):
-    estimator = getattr(estimator, "best_estimator_", estimator)
-    if hasattr(estimator, "steps"):
-        if len(estimator.steps) > 1:
-            X = estimator[:-1].transform(X)
-        estimator = estimator[-1]
+    estimator, X = last_step(estimator, X)
     if not hasattr(estimator, "score_pairs"):
         raise TypeError(
             "A retrieval scorer scores an aligner with two views or more, or a "
@@ -344,6 +389,16 @@ def _score_pairs(estimator, X, y=None, *, score_func, kwargs):
     if hasattr(estimator, "metric") and "metric" in signature(score_func).parameters:
         kwargs = {"metric": estimator.metric} | kwargs
     return estimator.score_pairs(X, partial(score_func, **kwargs))
+
+
+def last_step(estimator, X=None):
+    """Return what a search or pipeline ends in, and the rows that this sees."""
+    estimator = getattr(estimator, "best_estimator_", estimator)
+    if hasattr(estimator, "steps"):
+        if len(estimator.steps) > 1 and X is not None:
+            X = estimator[:-1].transform(X)
+        estimator = estimator[-1]
+    return estimator, X
 
 
 def make_view_scorer(view, *, scoring=None, views=None):

@@ -1,12 +1,18 @@
-"""Fitted aligners travel: the page in docs, word for word, on a real cluster."""
+"""Fitted aligners travel: the page in docs, word for word, on real clusters."""
 
+import functools
+import os
 import re
+import secrets
+import tempfile
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from _estimators import ALIGNERS, make
 from _samples import blobs
+from joblib.pool import PicklingPool
 from sklearn.base import clone
 
 PAGE = Path(__file__).parents[1] / "docs" / "beyond_one_machine.md"
@@ -18,12 +24,16 @@ pytestmark = [
 ]
 
 
+def examples():
+    return re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+
+
 @pytest.fixture(scope="module")
 def page(monkeypatch_module):
     """Return what the page's examples leave, with every aligner run in between."""
     # Workers take the threads that a worker should.
     monkeypatch_module.setenv("OMP_NUM_THREADS", "1")
-    first, second = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    first, second, *_ = examples()
     namespace = {}
     exec(first, namespace)
     namespace |= {
@@ -42,6 +52,7 @@ def monkeypatch_module():
         yield patch
 
 
+@functools.cache
 def fitted(name):
     return make(name, device="cpu").fit(blobs())
 
@@ -73,10 +84,96 @@ def test_workers_agree_with_one_process(name, page):
     )
 
 
-def test_a_search_on_a_cluster(page):
-    search = page["search"]
-    serial = clone(search).fit(page["X"], page["y"])
+@pytest.fixture(scope="module")
+def serial(page):
+    return clone(page["search"]).fit(page["X"], page["y"])
+
+
+def assert_searches_agree(search, serial):
     for key in ("mean_test_score", "split0_test_score", "split2_test_score"):
         np.testing.assert_allclose(search.cv_results_[key], serial.cv_results_[key])
     assert search.best_params_ == serial.best_params_
     assert search.best_score_ > 0.9
+
+
+def test_a_search_on_a_cluster(page, serial):
+    assert_searches_agree(page["search"], serial)
+
+
+@pytest.fixture(scope="module")
+def ray_page(page, tmp_path_factory, monkeypatch_module):
+    """Return what the examples with ray leave, with every aligner run in between."""
+    # Before the import, when ray reads it; without a token ray writes one to the home.
+    monkeypatch_module.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch_module.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    monkeypatch_module.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    ray = pytest.importorskip("ray")
+    from ray.util.joblib.ray_backend import RayBackend
+
+    n_jobs = []
+
+    def configure(self, *args, configure=RayBackend.configure, **kwargs):
+        n_jobs.append(configure(self, *args, **kwargs))
+        return n_jobs[-1]
+
+    monkeypatch_module.setattr(RayBackend, "configure", configure)
+    *_, first, second = examples()
+    namespace = {"search": clone(page["search"]), "X": page["X"], "y": page["y"]}
+    bases = PicklingPool.__bases__
+    monkeypatch_module.chdir(tmp_path_factory.mktemp("ray"))
+    # The names of sockets are limited to 107 characters: no place for pytest's paths.
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        monkeypatch_module.setenv("RAY_TMPDIR", folder)
+        try:
+            exec(first, namespace)
+            namespace["outputs"] = on_tasks(namespace)
+            exec(second, namespace)
+            namespace["still_up"] = ray.is_initialized()
+        finally:
+            ray.shutdown()
+            end_workers()
+            # ray's backend changes them for the whole process.
+            PicklingPool.__bases__ = bases
+    return namespace | {"n_jobs": n_jobs}
+
+
+def end_workers():
+    """Wait for workers of ray, which `shutdown` doesn't, and kill those that stay."""
+    own = {psutil.Process(), *psutil.Process().children()}
+    here = (p for p in psutil.process_iter(["cwd"]) if p.info["cwd"] == os.getcwd())
+    _, alive = psutil.wait_procs(set(here) - own, timeout=10)
+    for process in alive:
+        process.kill()
+
+
+def on_tasks(namespace):
+    """Return what tasks of ray make of parts of a file, by each aligner."""
+    ray, path = namespace["ray"], Path("blobs.npy").resolve()
+    np.save(path, blobs(1))
+    tasks = {
+        name: [
+            namespace["transform_rows"].remote(aligner, path, start, start + 50)
+            for start in range(0, len(blobs(1)), 50)
+        ]
+        for name in ALIGNERS
+        for aligner in [ray.put(fitted(name))]
+    }
+    return {name: np.concatenate(ray.get(parts)) for name, parts in tasks.items()}
+
+
+def test_a_file_of_rows_with_ray(ray_page):
+    rows, features, aligner = (ray_page[key] for key in ("rows", "features", "aligner"))
+    assert len(ray_page["blocks"]) == 6 and not ray_page["still_up"]
+    np.testing.assert_array_equal(features, aligner.transform(rows))
+
+
+@pytest.mark.parametrize("name", ALIGNERS)
+def test_tasks_of_ray_agree_with_one_process(name, ray_page):
+    np.testing.assert_array_equal(
+        ray_page["outputs"][name], fitted(name).transform(blobs(1))
+    )
+
+
+def test_a_search_with_ray(ray_page, serial):
+    assert ray_page["n_jobs"] == [2]
+    assert_searches_agree(ray_page["search"], serial)

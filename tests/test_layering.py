@@ -23,6 +23,7 @@ TORCH_ALONE = [*PURE, "_modules"]
 RINGS = {name: 0 for name in TORCH_ALONE} | {
     "_torch": 1,
     "_version": 0,
+    "_colors": 1,
     "_persistence": 1,
     "_regions": 1,
     "_landmarks": 1,
@@ -39,6 +40,7 @@ RINGS = {name: 0 for name in TORCH_ALONE} | {
     "_gcca_aligner": 5,
     "_mlp_aligner": 5,
     "_poisson_uniformizer": 5,
+    "displays": 6,
 }
 
 

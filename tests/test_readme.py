@@ -1,13 +1,24 @@
-"""What the README says can be typed: its commands and its Python."""
+"""What the README and the pages say can be typed, and what they name is there."""
 
 import re
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+START = (ROOT / "docs/start.md").read_text()
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
 COMMANDS = re.findall(r"^pip install .*$", README, re.MULTILINE)
+
+
+def run_blocks(text):
+    """Return what the Python blocks of a page leave, run in order."""
+    namespace = {}
+    for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+        exec(block, namespace)
+    return namespace
 
 
 def test_two_commands_do_everything():
@@ -24,10 +35,18 @@ def test_ci_runs_the_command_of_the_readme():
     assert selected == [COMMANDS[1]]
 
 
-def test_python_examples_run(capsys):
-    namespace = {}
-    for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL):
-        exec(block, namespace)
+def test_python_examples_run():
+    namespace = run_blocks(README)
+    assert namespace["pipeline"].score(namespace["X"], namespace["y"]) > 0.95
+    assert namespace["found"] > 0.95
+
+
+def test_python_examples_of_the_start_run(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    np.save("clip.npy", np.zeros((5, 768)))
+    np.save("dino.npy", np.ones((5, 1024)))
+    namespace = run_blocks(START)
+    assert namespace["both"].shape == (5, 768 + 1024)
     assert namespace["pipeline"].score(namespace["X"], namespace["y"]) > 0.95
     assert namespace["search"].best_score_ > 0.9
     assert namespace["found_apart"] > 0.95
@@ -44,6 +63,15 @@ def test_python_examples_run(capsys):
     assert "of 897 rows" in capsys.readouterr().out
 
 
-def test_benchmarks_of_the_readme_exist():
-    scripts = set(re.findall(r"benchmarks/\w+\.py", README))
+def test_benchmarks_that_are_named_exist():
+    text = "".join(page.read_text() for page in PAGES)
+    scripts = set(re.findall(r"benchmarks/\w+\.py", text))
     assert scripts and all((ROOT / script).is_file() for script in scripts)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_relative_links_lead_to_files(page):
+    text = re.sub(r"<!--.*?-->", "", page.read_text(), flags=re.DOTALL)
+    links = re.findall(r"\]\(([^)\s]*)\)", text)
+    files = {link.split("#")[0] for link in links if "://" not in link} - {""}
+    assert not [name for name in files if not (page.parent / name).is_file()]

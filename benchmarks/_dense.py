@@ -1,0 +1,265 @@
+"""Dense features: one row for each patch of an image, from two depths of networks."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from _data import IMAGENET_MEAN, IMAGENET_STD, N_TEST, efficientnet, fashion_mnist
+from rich.progress import track
+from skimage import data
+from skimage.transform import resize
+from sklearn.datasets import load_sample_image
+
+# Pixels of a patch, and of images.
+CELL = 16
+SMALL, LARGE = 224, 384
+N_SHOWN = 16
+N_FACES = 100
+N_OTHER_GARMENTS = 64
+T_SHIRT, SNEAKER = 0, 7
+# Garments are darker than this outside of their outline.
+BACKGROUND = 0.05
+
+
+class Images(NamedTuple):
+    """Square images, and which of their patches are not background.
+
+    Parameters
+    ----------
+    pixels : ndarray of shape (n_images, size, size, 3)
+        From 0 to 1.
+    foreground : ndarray of bool of shape (n_images, n_rows, n_columns)
+    classes : ndarray of shape (n_images,)
+        Images of one class show the same parts.
+    """
+
+    pixels: np.ndarray
+    foreground: np.ndarray
+    classes: np.ndarray
+
+    def take(self, chosen):
+        """Return some of the images."""
+        return Images(*(values[chosen] for values in self))
+
+
+def faces():
+    """Return 16 faces of Labeled Faces in the Wild, and 84 others: 25 x 25, grey."""
+    crops = data.lfw_subset()[:N_FACES]
+    order = np.random.default_rng(0).permutation(N_FACES)
+    images = everywhere(enlarge(crops[order], SMALL))
+    return images.take(slice(N_SHOWN)), images.take(slice(N_SHOWN, None))
+
+
+def garments():
+    """Return 8 sneakers and 8 shirts of Fashion-MNIST's test, and 64 others."""
+    crops, y = (values[-N_TEST:] for values in fashion_mnist())
+    order = np.random.default_rng(0).permutation(N_TEST)
+    kinds = [order[y[order] == kind] for kind in (SNEAKER, T_SHIRT)]
+    shown = np.concatenate([rows[: N_SHOWN // 2] for rows in kinds])
+    others = np.concatenate(
+        [rows[N_SHOWN // 2 :][: N_OTHER_GARMENTS // 2] for rows in kinds]
+    )
+    return garment_images(crops[shown], y[shown]), garment_images(
+        crops[others], y[others]
+    )
+
+
+def garment_images(crops, y):
+    """Return garments of 28 x 28 in a frame of two pixels, background apart."""
+    padded = np.pad(crops, ((0, 0), (2, 2), (2, 2)))
+    pixels = enlarge(padded, SMALL)
+    return Images(pixels, patch_means(pixels) > BACKGROUND, y)
+
+
+def photographs():
+    """Return eight photographs, and eight others that have nothing to do with them."""
+    china = load_sample_image("china.jpg")
+    side = len(china)
+    pictures = [
+        china[:, :side],
+        china[:, -side:],
+        load_sample_image("flower.jpg"),
+        data.astronaut(),
+        data.chelsea(),
+        data.coffee(),
+        data.rocket(),
+        data.stereo_motorcycle()[0],
+    ]
+    others = [
+        data.camera(),
+        data.coins(),
+        data.retina(),
+        data.immunohistochemistry(),
+        data.hubble_deep_field(),
+        data.grass(),
+        data.brick(),
+        data.gravel(),
+    ]
+    return tuple(
+        everywhere(
+            np.concatenate([enlarge(square(image)[None], LARGE) for image in images])
+        )
+        for images in (pictures, others)
+    )
+
+
+def square(image):
+    """Return the middle square of an image."""
+    height, width = image.shape[:2]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    return image[top : top + side, left : left + side]
+
+
+def enlarge(images, size):
+    """Return images of a size, in three colours, from 0 to 1."""
+    images = np.stack(
+        [resize(image, (size, size), anti_aliasing=True) for image in images]
+    )
+    if images.ndim == 3:
+        images = np.repeat(images[..., None], 3, axis=-1)
+    return images.astype(np.float32)
+
+
+def patch_means(pixels):
+    """Return the mean brightness of each patch."""
+    n, size = pixels.shape[:2]
+    n_cells = size // CELL
+    cells = pixels.reshape(n, n_cells, CELL, n_cells, CELL, 3)
+    return cells.mean((2, 4, 5))
+
+
+def everywhere(pixels):
+    """Return images that have no background, all of one class."""
+    return Images(
+        pixels,
+        np.ones(patch_means(pixels).shape, dtype=bool),
+        np.zeros(len(pixels), dtype=int),
+    )
+
+
+IMAGES = {"faces": faces, "garments": garments, "photographs": photographs}
+
+
+def dense_features(pixels, name, batch_size=20):
+    """Return the features that a network has of each patch, at two depths.
+
+    Parameters
+    ----------
+    pixels : ndarray of shape (n_images, size, size, 3)
+    name : str
+        "lite0", "lite1" or "lite2", and with "-native" padded as they come, for images
+        of their own size (224, 240, 260), which shifts patches of images of another;
+        "untrained" for a lite0 with random weights, whose normalisations are those of
+        the images; "pixels"; or "timm:" and the name of any vision model of timm, whose
+        weights it downloads.
+    batch_size : int
+
+    Returns
+    -------
+    depths : dict of str to ndarray of shape (n_patches, n_features)
+        Image by image, and row by row. The coarser depth, of half as many rows and
+        columns, is interpolated.
+    """
+    if name == "pixels":
+        n, size = pixels.shape[:2]
+        n_cells = size // CELL
+        cells = pixels.reshape(n, n_cells, CELL, n_cells, CELL, 3).swapaxes(2, 3)
+        return {"": cells.reshape(n * n_cells**2, -1)}
+    network = dense_network(name, pixels)
+    n_cells = pixels.shape[1] // CELL
+    mean, std = (torch.tensor(v).view(3, 1, 1) for v in (network.mean, network.std))
+    depths = {depth: [] for depth in network.depths}
+    for start in track(range(0, len(pixels), batch_size), f"{name} features"):
+        batch = torch.tensor(pixels[start : start + batch_size]).permute(0, 3, 1, 2)
+        with torch.inference_mode():
+            maps = network.maps((batch - mean) / std)
+        for blocks, features in zip(depths.values(), maps, strict=True):
+            features = torch.nn.functional.interpolate(
+                features, (n_cells, n_cells), mode="bilinear"
+            )
+            rows = features.permute(0, 2, 3, 1).reshape(-1, features.shape[1])
+            blocks.append(rows.numpy())
+    return {depth: np.concatenate(blocks) for depth, blocks in depths.items()}
+
+
+class DenseNetwork(NamedTuple):
+    """A function from normalised images to a map of features at each depth."""
+
+    maps: Callable
+    depths: tuple
+    mean: tuple = IMAGENET_MEAN
+    std: tuple = IMAGENET_STD
+
+
+def dense_network(name, pixels):
+    """Return a network by a name as for `dense_features`, for images of one size."""
+    size = pixels.shape[1]
+    if name.startswith("timm:"):
+        return dense_timm_network(name.removeprefix("timm:"), size)
+    if name == "untrained":
+        return DenseNetwork(*efficientnet_maps(untrained(pixels)))
+    name, _, native = name.partition("-")
+    params = {} if native else {"image_size": size}
+    return DenseNetwork(*efficientnet_maps(efficientnet(name, **params)))
+
+
+def efficientnet_maps(network):
+    """Return a function to what an EfficientNet has last at strides 16 and 32."""
+
+    def maps(images):
+        X = network._swish(network._bn0(network._conv_stem(images)))
+        for block in network._blocks:
+            X = block(X)
+            if X.shape[-1] * CELL >= images.shape[-1]:
+                fine = X
+        return fine, X
+
+    return maps, ("s16", "s32")
+
+
+def untrained(pixels, seed=0):
+    """Return a lite0 with random weights, and the images' own statistics within."""
+    from efficientnet_lite_pytorch import EfficientNet
+
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        network = EfficientNet.from_name(
+            "efficientnet-lite0", image_size=pixels.shape[1], batch_norm_momentum=0.0
+        )
+    # Momentum 1 takes the statistics of the last batch alone.
+    with torch.inference_mode():
+        network.train()
+        network.extract_features(torch.tensor(pixels[:40]).permute(0, 3, 1, 2))
+    return network.eval()
+
+
+def dense_timm_network(name, size, pretrained=True):
+    """Return a vision model of timm, at two thirds of its depth and at its end.
+
+    Convolutional networks and transformers alike; images keep their size, of which
+    transformers that take but one size are told.
+    """
+    import timm
+
+    params = {"pretrained": pretrained, "num_classes": 0}
+    try:
+        model = timm.create_model(name, img_size=size, **params)
+    except TypeError:
+        model = timm.create_model(name, **params)
+    model.eval()
+    n_maps = len(
+        model.forward_intermediates(
+            torch.zeros(1, 3, size, size), intermediates_only=True
+        )
+    )
+    indices = [2 * n_maps // 3 - 1, n_maps - 1]
+    config = timm.data.resolve_model_data_config(model)
+
+    def maps(images):
+        return model.forward_intermediates(
+            images, indices=indices, intermediates_only=True
+        )
+
+    return DenseNetwork(maps, ("middle", "last"), config["mean"], config["std"])

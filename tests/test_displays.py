@@ -1,0 +1,456 @@
+"""What displays compute, by other means, and how they are drawn."""
+
+import subprocess
+import sys
+from copy import copy
+from itertools import combinations
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from _samples import blobs
+from matplotlib.colors import to_hex
+from scipy.stats import norm
+from sklearn.datasets import make_moons
+from sklearn.metrics.pairwise import rbf_kernel
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from sklearn_featalign import (
+    HalfSharedMLPAligner,
+    KernelGCCAAligner,
+    PoissonUniformizer,
+    RBFAutoScaleAligner,
+)
+from sklearn_featalign.displays import (
+    AffinityDisplay,
+    FeatureColorDisplay,
+    FlowDisplay,
+    RetrievalDisplay,
+    feature_colors,
+)
+from sklearn_featalign.metrics import retrieval_accuracy
+
+GRID = (2, 5, 6)
+
+
+@pytest.fixture(autouse=True)
+def no_window():
+    previous = plt.get_backend()
+    plt.switch_backend("agg")
+    yield
+    plt.close("all")
+    plt.switch_backend(previous)
+
+
+def two_views(n_samples=120, widths=(4, 7), seed=0):
+    """Return rows of two views, linear images of the same blobs."""
+    Z = blobs(seed, n_samples)
+    rng = np.random.default_rng(99)
+    return np.hstack([Z @ rng.normal(size=(4, width)) for width in widths])
+
+
+def fitted(widths=(4, 7), **params):
+    aligner = RBFAutoScaleAligner(
+        views={"a": widths[0], "b": widths[1]}, n_landmarks=60, random_state=0
+    )
+    return aligner.set_params(**params).fit(two_views(widths=widths))
+
+
+def displays(given=False):
+    """Return one of each display, and the axes that it was given, or None."""
+    X, y = two_views(60, seed=1), np.arange(60) % 3
+    moons, _ = make_moons(60, noise=0.1, random_state=0)
+    aligner, uniformizer = fitted(), PoissonUniformizer().fit(moons)
+    axes = [plt.subplots()[1] if given else None for _ in range(4)]
+    made = [
+        AffinityDisplay.from_estimator(aligner, X, y, ax=axes[0]),
+        RetrievalDisplay.from_estimator(aligner, X, ax=axes[1]),
+        FeatureColorDisplay.from_estimator(aligner, X, GRID, ax=axes[2]),
+        FlowDisplay.from_estimator(uniformizer, moons, ax=axes[3]),
+    ]
+    return list(zip(made, axes, strict=True))
+
+
+def test_displays_are_those_of_scikit_learn():
+    for display, ax in displays(given=True):
+        assert display.ax_ is ax and display.figure_ is ax.figure
+        _, other = plt.subplots()
+        assert display.plot(ax=other) is display and display.ax_ is other
+    assert len({display.figure_ for display, _ in displays()}) == 4
+
+
+def test_all_that_is_drawn_stays_in_the_figure():
+    for display, _ in displays():
+        renderer = display.figure_.canvas.get_renderer()
+        display.figure_.canvas.draw()
+        box = display.figure_.get_tightbbox(renderer)
+        width, height = display.figure_.get_size_inches()
+        assert box.x0 > -0.02 and box.y0 > -0.02
+        assert box.x1 < width + 0.02 and box.y1 < height + 0.02
+
+
+@pytest.mark.parametrize("name", ["plot", "from_features", "from_estimator"])
+def test_without_matplotlib_there_is_a_hint(name, monkeypatch):
+    X = two_views(widths=(4, 4))
+    display = AffinityDisplay.from_features([X[:, :4], X[:, 4:]])
+    calls = {
+        "plot": display.plot,
+        "from_features": lambda: AffinityDisplay.from_features([X]),
+        "from_estimator": lambda: FlowDisplay.from_estimator(PoissonUniformizer(), X),
+    }
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(ImportError, match=rf"{name} needs matplotlib: pip install"):
+        calls[name]()
+
+
+def test_the_import_brings_no_matplotlib():
+    code = "import sklearn_featalign.displays, sys; print('matplotlib' in sys.modules)"
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip() == "False"
+
+
+def exact_affinities(features, gamma):
+    stacked = np.vstack(features)
+    return rbf_kernel(stacked, gamma=1 / (2 * gamma * stacked.var(0, ddof=1).sum()))
+
+
+@pytest.mark.parametrize("gamma", [1.0, 0.2])
+def test_affinities_are_the_documents_in_the_order_of_labels(gamma):
+    aligner, X = fitted(), two_views(30, seed=1)
+    y = np.array(list("cab"))[np.random.default_rng(0).integers(3, size=30)]
+    display = AffinityDisplay.from_estimator(aligner, X, y, gamma=gamma)
+    order = sorted(range(30), key=lambda i: (y[i], i))
+    blocks = [X[order][:, :4], X[order][:, 4:]]
+    features = [aligner.transform_view(F, v) for F, v in zip(blocks, "ab", strict=True)]
+    np.testing.assert_allclose(
+        display.affinities, exact_affinities(features, gamma), atol=1e-9
+    )
+    assert display.labels.tolist() == sorted(y) and display.view_names == ["a", "b"]
+    np.testing.assert_array_equal(display.im_.get_array(), display.affinities)
+    ticks = [tick.get_text() for tick in display.ax_.get_xticklabels(minor=True)]
+    assert ticks == 2 * ["a", "b", "c"]
+
+
+def test_views_of_different_widths_have_no_affinities_as_they_came():
+    X = two_views(30, seed=1)
+    display = AffinityDisplay.from_estimator(fitted(), X, aligned=False)
+    A = display.affinities
+    assert np.isnan(A[:30, 30:]).all() and np.isnan(A[30:, :30]).all()
+    for rows, F in ((slice(30), X[:, :4]), (slice(30, None), X[:, 4:])):
+        np.testing.assert_allclose(A[rows, rows], exact_affinities([F], 1), atol=1e-9)
+
+
+def test_views_of_one_width_have_affinities_as_they_came():
+    X = two_views(30, widths=(4, 4), seed=1)
+    features = [X[:, :4], X[:, 4:]]
+    display = AffinityDisplay.from_estimator(fitted((4, 4)), X, aligned=False)
+    np.testing.assert_allclose(
+        display.affinities, exact_affinities(features, 1), atol=1e-9
+    )
+
+
+def test_of_many_rows_some_are_shown_the_same_in_each_view():
+    F = blobs(n_samples=300)
+    display = AffinityDisplay.from_features({"a": F, "b": F}, max_rows=50)
+    A = display.affinities
+    assert A.shape == (100, 100)
+    np.testing.assert_allclose(np.diag(A[:50, 50:]), 1)
+    other = AffinityDisplay.from_features([F, F], max_rows=50, random_state=1)
+    assert not np.allclose(A, other.affinities)
+
+
+@pytest.mark.parametrize("metric", ["cosine", "dot"])
+def test_the_curve_is_the_retrieval_accuracy_at_each_k(metric):
+    rng = np.random.default_rng(0)
+    F = rng.normal(size=(150, 5))
+    G = F + rng.normal(size=F.shape)
+    display = RetrievalDisplay.from_features(F, G, metric=metric, name="some")
+    assert display.k.tolist() == list(range(1, 101))
+    expected = [retrieval_accuracy(F, G, k=k, metric=metric) for k in range(1, 101)]
+    np.testing.assert_allclose(display.accuracy, expected)
+    np.testing.assert_allclose(display.chance, np.arange(1, 101) / 150)
+    np.testing.assert_array_equal(display.line_.get_ydata(), display.accuracy)
+
+
+@pytest.mark.parametrize("aligner", [RBFAutoScaleAligner(), KernelGCCAAligner()])
+def test_the_curve_of_an_aligner_begins_at_its_score(aligner):
+    X = np.hstack([two_views(80), blobs(3, 80)])
+    aligner.set_params(views=[4, 7, 4], n_landmarks=40, random_state=0).fit(X[:60])
+    pipeline = make_pipeline(StandardScaler(), aligner).fit(X[:60])
+    display = RetrievalDisplay.from_estimator(pipeline, X[60:], max_k=5)
+    assert display.accuracy[0] == pytest.approx(pipeline.score(X[60:]))
+    assert display.k.tolist() == [1, 2, 3, 4, 5]
+    assert display.name == type(aligner).__name__
+    display = RetrievalDisplay.from_estimator(pipeline, X[60:])
+    assert display.accuracy[-1] == display.chance[-1] == 1
+
+
+def test_curves_share_axes_and_differ():
+    F, G = blobs(), blobs(1)
+    display = RetrievalDisplay.from_features(F, G, name="0", plot_chance_level=True)
+    for name in "1234":
+        display = RetrievalDisplay.from_features(F, G, name=name, ax=display.ax_)
+    lines = display.ax_.get_lines()
+    styles = {(to_hex(line.get_color()), line.get_linestyle()) for line in lines}
+    assert len(lines) == len(styles) == 6
+    texts = [text.get_text() for text in display.ax_.get_legend().get_texts()]
+    assert texts == ["0", "chance", "1", "2", "3", "4"]
+
+
+@pytest.mark.parametrize("output", ["cube", "normal", "flow"])
+def test_rows_flow_to_the_square(output):
+    X, y = make_moons(80, noise=0.1, random_state=0)
+    uniformizer = PoissonUniformizer(output=output, n_steps=48).fit(X[:60])
+    display = FlowDisplay.from_estimator(uniformizer, X, y, n_points=9, n_lines=3)
+    assert display.paths.shape == (80, 9, 2) and display.lines.shape == (9, 9, 2)
+    assert uniformizer.output == output
+    ends = uniformizer.set_params(output="cube").transform(X)
+    np.testing.assert_allclose(display.paths[:, -1], ends, atol=1e-4)
+    # A row begins in its direction, at the length that has the same probability as that
+    # of a row on a hemisphere whose height is the size of the data.
+    Z = X - X[:60].mean(0)
+    Z = Z @ inverse_root(np.cov(X[:60].T, ddof=0))
+    # The tail of F(2, 1).
+    tail = 1 / np.sqrt(1 + (Z**2).sum(1) / 2)
+    length = np.sqrt(-2 * np.log(tail))
+    expected = norm.cdf(Z * (length / np.linalg.norm(Z, axis=1))[:, None])
+    np.testing.assert_allclose(display.paths[:, 0], expected, atol=2e-3)
+    assert (np.abs(np.diff(display.paths, axis=1)).max(1) > 1e-3).all()
+
+
+def inverse_root(C):
+    """Return what whitens columns and stays nearest to them."""
+    scales = np.sqrt(np.diag(C))
+    values, vectors = np.linalg.eigh(C / np.outer(scales, scales))
+    return np.diag(1 / scales) @ (vectors / np.sqrt(values)) @ vectors.T
+
+
+@pytest.mark.parametrize("n_charges", [None, 30])
+def test_rows_contract_in_their_own_units(n_charges):
+    X, _ = make_moons(80, noise=0.1, random_state=0)
+    params = {"n_steps": 48, "n_charges": n_charges, "random_state": 0}
+    uniformizer = PoissonUniformizer(direction="contract", **params).fit(X)
+    display = FlowDisplay.from_estimator(uniformizer, X, n_points=5)
+    np.testing.assert_allclose(display.paths[:, 0], X, atol=1e-12)
+    np.testing.assert_allclose(
+        display.paths[:, -1], uniformizer.transform(X), atol=1e-6
+    )
+
+
+def test_places_on_the_way_are_where_a_shorter_flow_ends():
+    X, _ = make_moons(80, noise=0.1, random_state=0)
+    uniformizer = PoissonUniformizer(direction="contract", n_steps=48).fit(X)
+    paths = uniformizer._paths(X, 5)
+    size = uniformizer._size * 2**0.5
+    start, end = (
+        -np.arcsinh(size / height)
+        for height in (uniformizer.start_height_, uniformizer.end_height_)
+    )
+    for i, t in enumerate(np.linspace(start, end, 5)[1:-1], start=1):
+        shorter = copy(uniformizer)
+        shorter.end_height_ = float(size / np.sinh(-t))
+        np.testing.assert_allclose(paths[:, i], shorter.transform(X), atol=1e-6)
+
+
+def test_a_flow_of_named_columns_in_a_pipeline():
+    X, y = make_moons(40, noise=0.1, random_state=0)
+    frame = pd.DataFrame(X, columns=["left", "right"])
+    display = FlowDisplay.from_estimator(PoissonUniformizer().fit(frame), frame, y)
+    assert display.ax_.get_xlabel() == "left"
+    scaled = make_pipeline(StandardScaler(), PoissonUniformizer()).fit(X)
+    again = FlowDisplay.from_estimator(scaled, X, y, max_rows=30, n_lines=0)
+    assert again.paths.shape[0] == 30 and len(again.lines) == 0
+    texts = [text.get_text() for text in display.ax_.get_legend().get_texts()]
+    assert texts == ["start", "0", "1"]
+
+
+def test_ten_labels_have_ten_marks():
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(50, 2)), np.arange(50) % 10
+    display = FlowDisplay.from_estimator(PoissonUniformizer().fit(X), X, y, n_lines=1)
+    marks = {
+        (to_hex(dots.get_facecolor()[0]), dots.get_paths()[0].vertices.tobytes())
+        for dots in display.ax_.collections[2:]
+    }
+    assert len(marks) == 10
+
+
+def cross_axes(first, second):
+    """Return the axes of two views, the widest singular directions of one another."""
+    center = (first.mean(0) + second.mean(0)) / 2
+    products = (first - center).T @ (second - center)
+    values, vectors = np.linalg.eig(products + products.T)
+    return center, vectors[:, np.argsort(-values)[:3]]
+
+
+def test_colors_are_ranks_along_the_axes_that_views_share():
+    rng = np.random.default_rng(0)
+    rows = [rng.normal(size=(40, 5)) * [9, 5, 3, 1, 1] for _ in range(2)]
+    fit_rows = [rng.normal(size=(60, 5)) * [9, 5, 3, 1, 1] + 4 for _ in range(2)]
+    fit_rows[1] += fit_rows[0]
+    mask = np.arange(40) % 3 > 0
+    colors = feature_colors(rows, fit_rows, mask=mask)
+    center, axes = cross_axes(*fit_rows)
+    values = [(F[mask] - center) @ axes for F in rows]
+    stacked = np.vstack(values)
+    for C, V in zip(colors.values(), values, strict=True):
+        assert np.isnan(C[~mask]).all()
+        below = (V[:, None] > stacked).sum(1) + 0.5
+        ranks = below / len(stacked)
+        # Axes have no sign of their own.
+        same, turned = (np.abs(C[mask] - R).max(0) for R in (ranks, 1 - ranks))
+        assert np.minimum(same, turned).max() < 1e-9
+
+
+def test_colors_of_one_view_are_its_principal_axes():
+    rows, fit_rows = blobs(), blobs(1)
+    center = fit_rows.mean(0)
+    _, _, axes = np.linalg.svd(fit_rows - center)
+    (C,) = feature_colors([rows], [fit_rows]).values()
+    order = np.argsort((rows - center) @ axes[:3].T, axis=0)
+    for channel, ascending in zip(C.T, order.T, strict=True):
+        found = np.argsort(channel)
+        assert (found == ascending).all() or (found == ascending[::-1]).all()
+
+
+def test_agreement_is_that_of_pairs_to_random_pairs():
+    X = two_views(60, seed=1)
+    display = FeatureColorDisplay.from_estimator(fitted(normalize="ridge"), X, GRID)
+    a, b = (C.reshape(-1, 3) for C in display.colors.values())
+    pairs = ((a - b) ** 2).sum(1).mean()
+    random = np.mean([((x - b) ** 2).sum(1).mean() for x in a])
+    assert display.agreement == pytest.approx(1 - pairs / random)
+    assert f"{display.agreement:.2f}" in display.ax_.get_title()
+
+
+def test_alignment_makes_colors_agree():
+    # Other rows of the same clusters.
+    X, aligner = two_views(60), fitted(normalize="ridge")
+    before = FeatureColorDisplay.from_estimator(aligner, X, GRID, aligned=False)
+    after = FeatureColorDisplay.from_estimator(aligner, X, GRID)
+    assert after.agreement > max(0.85, before.agreement + 0.1)
+    X[:, 4:] = np.random.default_rng(0).permutation(X[:, 4:])
+    none = FeatureColorDisplay.from_estimator(aligner, X, GRID)
+    assert abs(none.agreement) < 0.3
+
+
+def test_axes_are_fitted_on_the_landmarks_unless_other_rows_are_given():
+    X, aligner = two_views(60, seed=1), fitted(normalize="ridge")
+    by_default = FeatureColorDisplay.from_estimator(aligner, X, GRID)
+    for rows, equal in ((aligner.landmarks_, True), (two_views(40, seed=5), False)):
+        given = FeatureColorDisplay.from_estimator(aligner, X, GRID, axes_rows=rows)
+        assert (given.agreement == by_default.agreement) == equal
+    trained = HalfSharedMLPAligner(views=[4, 7], max_epochs=2, random_state=0)
+    trained.fit(two_views())
+    with pytest.raises(ValueError, match="has no landmarks to fit axes on"):
+        FeatureColorDisplay.from_estimator(trained, X, GRID)
+    FeatureColorDisplay.from_estimator(trained, X, GRID, axes_rows=two_views())
+
+
+def test_images_stand_above_the_views():
+    X, images = two_views(60, seed=1), np.zeros((2, 20, 24, 3))
+    mask = np.ones(GRID, dtype=bool)
+    mask[:, 0] = False
+    display = FeatureColorDisplay.from_estimator(
+        fitted(), X, GRID, mask=mask, images=images, title="after"
+    )
+    assert [t.get_text() for t in display.ax_.get_yticklabels()] == ["image", "a", "b"]
+    assert len(display.ax_.images) == 6
+    assert display.ax_.get_title().startswith("after, agreement ")
+    tile = display.ax_.images[2].get_array()
+    # Background is transparent.
+    assert (tile[0, :, 3] == 0).all() and (tile[1:, :, 3] == 1).all()
+    assert (display.plot(max_images=1).ax_.get_xlim()[1]) < 1.1
+
+
+def test_tensors_are_drawn_as_arrays_are():
+    X = two_views(60, seed=1)
+    aligner = fitted(normalize="ridge")
+    tensor = torch.tensor(X, device="cpu")
+    for make in (
+        lambda X: AffinityDisplay.from_estimator(aligner, X).affinities,
+        lambda X: RetrievalDisplay.from_estimator(aligner, X).accuracy,
+        lambda X: FeatureColorDisplay.from_estimator(aligner, X, GRID).agreement,
+        lambda X: feature_colors([X, X], [X, X])["view0"],
+    ):
+        np.testing.assert_allclose(make(tensor), make(X))
+
+
+@pytest.mark.parametrize(
+    "call, error, match",
+    [
+        (
+            lambda: AffinityDisplay.from_features([blobs(), blobs()[:9]]),
+            ValueError,
+            "inconsistent numbers of samples",
+        ),
+        (
+            lambda: AffinityDisplay.from_features(blobs()),
+            ValueError,
+            "two-dimensional, but view 'view0' has the shape",
+        ),
+        (
+            lambda: AffinityDisplay.from_estimator(PoissonUniformizer(), blobs()),
+            TypeError,
+            "aligner with views is needed, got PoissonUniformizer",
+        ),
+        (
+            lambda: RetrievalDisplay.from_estimator(StandardScaler(), blobs()),
+            TypeError,
+            "two views or more, got StandardScaler",
+        ),
+        (
+            lambda: FlowDisplay.from_estimator(StandardScaler(), blobs()),
+            TypeError,
+            "needs a PoissonUniformizer, got StandardScaler",
+        ),
+        (
+            lambda: FlowDisplay.from_estimator(
+                PoissonUniformizer().fit(blobs()), blobs()
+            ),
+            ValueError,
+            "two columns, but this PoissonUniformizer has 4",
+        ),
+        (
+            lambda: FlowDisplay.from_estimator(
+                PoissonUniformizer(
+                    field="network", parametrization="projected", max_epochs=1
+                ).fit(blobs()[:, :2]),
+                blobs()[:, :2],
+            ),
+            ValueError,
+            "do not share their heights",
+        ),
+        (
+            lambda: FeatureColorDisplay.from_features([blobs()], (1, 2, 3), [blobs()]),
+            ValueError,
+            "has 120 rows, and 1 images of 2 x 3 patches have 6",
+        ),
+        (
+            lambda: feature_colors([blobs(), blobs()], [blobs()]),
+            ValueError,
+            "axes_features has 1 views, and features has 2",
+        ),
+    ],
+)
+def test_what_cannot_be_drawn_is_refused(call, error, match):
+    with pytest.raises(error, match=match):
+        call()
+
+
+def test_three_views_agree_by_pairs():
+    rng = np.random.default_rng(0)
+    colors = {name: rng.random((1, 5, 6, 3)) for name in "abc"}
+    colors["b"] = colors["a"]
+    display = FeatureColorDisplay(colors=colors)
+    pairs = [
+        FeatureColorDisplay(colors={k: colors[k] for k in pair}).agreement
+        for pair in combinations("abc", 2)
+    ]
+    assert display.agreement == pytest.approx(np.mean(pairs))
+    assert pairs[0] == 1
