@@ -46,6 +46,7 @@ COLORS = {
 SHUFFLED = (RIDGE, GCCA)
 PARTS = ("faces", "garments")
 N_VALIDATION = 1000
+N_DRAWN = 6
 
 
 def color(method, landmarks, views, mask):
@@ -277,26 +278,24 @@ def summarize_colors(runs):
 
 
 def draw(patches, trained, n_landmarks, path):
-    """Draw the shown images in colours, before and after both aligners."""
+    """Draw images in colours, before and after both aligners."""
     import matplotlib.pyplot as plt
 
     landmarks, _, queries = patches.draw(n_landmarks, seed=0)
     mask = np.isin(np.arange(patches.n_shown), queries)
     grid = patches.shown.foreground.shape
     rows = patches.take(trained, landmarks)
-    figure, axes = plt.subplots(1, 3, figsize=(15, 4.6), layout="constrained")
-    # Of each class some.
-    chosen = np.linspace(0, grid[0] - 1, 6).astype(int)
+    views = patches.take(trained, slice(patches.n_shown))
+    # Of each class some, but the agreement is that of all.
+    first = np.linspace(0, grid[0] - 1, N_DRAWN).astype(int)
+    order = [*first, *np.setdiff1d(np.arange(grid[0]), first)]
+    figure, axes = plt.subplots(1, 3, figsize=(15, 4), layout="constrained")
     for ax, method in zip(axes, ("before", RIDGE, GCCA), strict=True):
-        views = dict(
-            zip(trained, patches.take(trained, slice(patches.n_shown)), strict=True)
-        )
-        colors = color(method, rows, views, mask)
-        colors = {name: C.reshape(*grid, 3)[chosen] for name, C in colors.items()}
-        display = FeatureColorDisplay(
-            colors=colors, images=patches.shown.pixels[chosen]
-        )
-        display.plot(ax, title=method)
+        colors = color(method, rows, dict(zip(trained, views, strict=True)), mask)
+        FeatureColorDisplay(
+            colors={name: C.reshape(*grid, 3)[order] for name, C in colors.items()},
+            images=patches.shown.pixels[order],
+        ).plot(ax, title=method, max_images=N_DRAWN)
     figure.savefig(path, dpi=100)
     print(f"figure: {path}")
 

@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from _report import print_table, write_json
 from _timing import timed
+from rich.progress import track
 from sklearn.base import clone
 
 from sklearn_featalign import (
@@ -181,15 +182,16 @@ def main(arguments=None):
     print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}")
 
     X, X_new = (make_rows(options.n_checked, 8, seed) for seed in (2, 3))
+    known = settings(8, min(100, options.n_checked), 5)
     checks = [
         check_safely(name, estimator, X, X_new)
-        for name, estimator in settings(8, min(100, options.n_checked), 5).items()
+        for name, estimator in track(known.items(), "checks")
     ]
     print_table("Errors, in units of the spread of the output", checks)
 
     times = []
     known = settings(options.n_features, options.n_landmarks, options.n_epochs)
-    for name, estimator in known.items():
+    for name, estimator in track(known.items(), "times"):
         poisson = isinstance(estimator, PoissonUniformizer)
         shape = (
             (options.n_charges, 8)

@@ -211,7 +211,7 @@ class BaseAligner(
 
         Returns
         -------
-        names : ndarray of str
+        names : ndarray of str of shape (n_features_out,)
             The class name with a number, or for views of their own such as
             ``clip__rbf0`` the name of the view and the kind of feature with a number.
         """

@@ -112,7 +112,7 @@ class KernelGCCAAligner(LandmarkAligner):
     mean_affinity_ : float, or ndarray of shape (n_views,)
         Mean of the RBF kernel between the training rows and the landmarks: `c`.
 
-    view_columns_ : dict of str to ndarray of int
+    view_columns_ : dict of str to ndarray of int of shape (n_view_features,)
         The columns of X that each view has, by name: "view0", "view1" and so on where
         `views` gives no names.
 
@@ -180,15 +180,15 @@ class KernelGCCAAligner(LandmarkAligner):
     other rows than the one at hand, nor another view of it. With more than two views
     r is the same whichever of the others is searched, a mean over them.
 
-    **When to take which.** Measured in the README: KernelGCCAAligner for retrieval
-    across networks and for classifiers across them, with paired rows of all in
-    one fit. RBFAutoScaleAligner where networks are fitted apart, where views come
-    later, or for one network's features alone. On two networks at a time the
-    filter is sharper than on five at once. ``linear``, ``power`` and ``ridge`` can be
-    searched with :class:`~sklearn.model_selection.GridSearchCV` (the benchmarks search
-    `linear` in 0.3, 0.5, 0.7, 0.9, 1 and `power` in 4, 8, 16, 32), whose held-out rows
-    give an honest `score`; the score of landmark rows says nothing, since the
-    filter has seen them.
+    **When to take which.** Measured in the documentation: KernelGCCAAligner for
+    retrieval across networks and for classifiers across them, with paired rows of all
+    in one fit. RBFAutoScaleAligner where networks are fitted apart, where views come
+    later, or for one network's features alone. On two networks at a time the filter is
+    sharper than on five at once. ``linear``, ``power`` and ``ridge`` can be searched
+    with :class:`~sklearn.model_selection.GridSearchCV` (the benchmarks search `linear`
+    in 0.3, 0.5, 0.7, 0.9, 1 and `power` in 4, 8, 16, 32), whose held-out rows give an
+    honest `score`; the score of landmark rows says nothing, since the filter has seen
+    them.
 
     Computed in float64; see :class:`RBFAutoScaleAligner` on distances, dtypes and
     tensors.

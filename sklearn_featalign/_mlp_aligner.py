@@ -192,7 +192,7 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
     ridge_ : float
         The ridge of the start. Only with ``init="rcca"``.
 
-    view_columns_ : dict of str to ndarray of int
+    view_columns_ : dict of str to ndarray of int of shape (n_view_features,)
         The columns of X that each view has, by name.
 
     n_features_in_ : int
@@ -227,7 +227,7 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
     canonical correlation analysis (Vinod 1976 [1]_), of more the sum of correlations
     under one constraint (Kettenring 1971 [2]_).
 
-    **What matters, measured in the README.** Without the closed form as a start,
+    **What matters, measured in the documentation.** Without the closed form as a start,
     training is far behind it on real features. Without the affinity term classifiers
     lose a point or two, on their own network and across. Between two networks the gain
     comes from the linear map; the layers beside it matter between a network and pixels.

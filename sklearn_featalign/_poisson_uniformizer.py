@@ -144,7 +144,7 @@ class PoissonUniformizer(
         Let a row see so many charges where there are more: those nearest to its region
         (a k-means cluster of charges, up to 64 of them), and for the others the centres
         of groups. Where regions meet the output jumps by about what it differs from
-        that of all charges: see the README. None lets rows see all. A network is
+        that of all charges: see the documentation. None lets rows see all. A network is
         trained on all rows in any case.
 
     parametrization : {"height", "projected"}, default="height"
@@ -243,12 +243,12 @@ class PoissonUniformizer(
 
     **Back.** :meth:`inverse_transform` follows the lines down. For the two charges that
     a row comes down beside it starts anew without them, and if it now comes down on
-    one, that is where it came from. The README has the error by solver and number of
-    evaluations, on principal components. Columns with heavy tails want more steps than
-    the default.
+    one, that is where it came from. The documentation has the error by solver and
+    number of evaluations, on principal components. Columns with heavy tails want more
+    steps than the default.
 
-    **What it is for, and what not.** Measured in the README: rows spread evenly over a
-    cube of up to eight dimensions, representative subsets drawn from it, and an
+    **What it is for, and what not.** Measured in the documentation: rows spread evenly
+    over a cube of up to eight dimensions, representative subsets drawn from it, and an
     outlier score. It is not a way to a better classifier: the gain that the document
     reports comes from fitting the classifier anew. Beyond eight dimensions there is a
     warning.
@@ -444,6 +444,7 @@ class PoissonUniformizer(
         Returns
         -------
         X_original : {ndarray, tensor} of shape (n_samples, n_features_in_)
+            Rows, in the units of those of the fit.
 
         Raises
         ------
@@ -485,6 +486,7 @@ class PoissonUniformizer(
         Parameters
         ----------
         n_samples : int, default=1
+            How many.
 
         Returns
         -------
@@ -540,12 +542,12 @@ class PoissonUniformizer(
 
         Parameters
         ----------
-        input_features : array-like of str or None, default=None
+        input_features : array-like of str of shape (n_features_in_,), default=None
             Names of the columns of X where they had none in fit.
 
         Returns
         -------
-        names : ndarray of str
+        names : ndarray of str of shape (n_features_out,)
             Those of the columns of X, and ``poissonuniformizer_z`` for a height.
         """
         names = super().get_feature_names_out(input_features)

@@ -115,7 +115,7 @@ class RBFAutoScaleAligner(LandmarkAligner):
         Mean affinity between the training rows and the landmarks, before any
         normalisation: `c`, if the bandwidth was solved for it.
 
-    view_columns_ : dict of str to ndarray of int
+    view_columns_ : dict of str to ndarray of int of shape (n_view_features,)
         The columns of X that each view has, by name: "view0", "view1" and so on where
         `views` gives no names.
 

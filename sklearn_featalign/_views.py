@@ -220,8 +220,8 @@ def stack_views(blocks, views):
     Returns
     -------
     X : {ndarray, tensor, DataFrame} of shape (n_samples, n_features)
-        float32 if all blocks are, or of half types, else float64. DataFrames of pandas
-        or polars give a DataFrame if the aligner was fitted on one.
+        Of float32 if all blocks are, or of half types, else float64. DataFrames of
+        pandas or polars give a DataFrame if the aligner was fitted on one.
 
     Raises
     ------
@@ -280,6 +280,18 @@ def split_views(X, views):
     -------
     blocks : list of {ndarray, tensor, DataFrame} of shape (n_samples, n_view_features)
         In the order of the views; absent ones stay NaN.
+
+    Raises
+    ------
+    ValueError
+        If X does not have as many columns as the views take.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_featalign import split_views
+    >>> [block.shape for block in split_views(np.zeros((5, 7)), [3, 4])]
+    [(5, 3), (5, 4)]
     """
     columns, n_features, _ = _layout(views)
     if not hasattr(X, "shape"):

@@ -61,6 +61,7 @@ class AffinityDisplay:
     affinities : ndarray of shape (n_views * n_rows, n_views * n_rows)
         View by view. NaN where views have no space in common.
     view_names : list of str
+        What views are called.
     labels : ndarray of shape (n_rows,) or None, default=None
         Label of each row of a view, in the order of the rows.
 
@@ -122,8 +123,12 @@ class AffinityDisplay:
         aligned : bool, default=True
             False shows the rows as they came. Across views of different widths they
             have no affinities, and within them each has the total variance of its own.
-        gamma, max_rows, random_state
-            As for :meth:`from_features`.
+        gamma : float, default=1.0
+            Bandwidth, as in :class:`~sklearn_featalign.RBFAutoScaleAligner`.
+        max_rows : int, default=500
+            At most so many rows of each view are shown, chosen at random.
+        random_state : int, RandomState instance or None, default=0
+            For that choice.
         ax : matplotlib Axes, default=None
             Axes to draw on. None makes new ones.
         **kwargs : dict
@@ -132,6 +137,7 @@ class AffinityDisplay:
         Returns
         -------
         display : AffinityDisplay
+            With its axes in ``ax_``.
         """
         _check_matplotlib(f"{cls.__name__}.from_estimator")
         features = _features_of_views(estimator, X, aligned)
@@ -179,6 +185,7 @@ class AffinityDisplay:
         Returns
         -------
         display : AffinityDisplay
+            With its axes in ``ax_``.
 
         Raises
         ------
@@ -218,6 +225,7 @@ class AffinityDisplay:
         Returns
         -------
         display : AffinityDisplay
+            With its axes in ``ax_``.
         """
         self.ax_, self.figure_ = _axes(ax, f"{type(self).__name__}.plot")
         import matplotlib.pyplot as plt
@@ -325,8 +333,10 @@ class RetrievalDisplay:
             in one. Rows are compared by its `metric`, or by cosine if it has none.
         X : {array-like, tensor} of shape (n_samples, n_features_in_)
             Rows that were not used for fitting.
-        csls, max_k
-            As for :meth:`from_features`.
+        csls : int or None, default=None
+            As for :func:`~sklearn_featalign.metrics.retrieval_ranks`.
+        max_k : int, default=None
+            The largest number of places; None is 100, or as many as there are rows.
         name : str, default=None
             What the curve is called; None is the name of the class.
         ax : matplotlib Axes, default=None
@@ -337,6 +347,7 @@ class RetrievalDisplay:
         Returns
         -------
         display : RetrievalDisplay
+            With its axes in ``ax_``.
         """
         _check_matplotlib(f"{cls.__name__}.from_estimator")
         aligner, X = last_step(estimator, X)
@@ -387,6 +398,7 @@ class RetrievalDisplay:
         Returns
         -------
         display : RetrievalDisplay
+            With its axes in ``ax_``.
         """
         _check_matplotlib(f"{cls.__name__}.from_features")
         ranks = retrieval_ranks(X, Y, metric=metric, csls=csls)
@@ -432,6 +444,7 @@ class RetrievalDisplay:
         Returns
         -------
         display : RetrievalDisplay
+            With its axes in ``ax_``.
         """
         self.ax_, self.figure_ = _axes(ax, f"{type(self).__name__}.plot")
         name = self.name if name is None else name
@@ -480,7 +493,9 @@ class FlowDisplay:
     lines : ndarray of shape (n_lines, n_points, 2)
         The same for lines of force, from places spread evenly over the data.
     labels : ndarray of shape (n_samples,) or None, default=None
+        Label of each row.
     feature_names : sequence of str, default=("x0", "x1")
+        What the two columns are called.
 
     Attributes
     ----------
@@ -546,6 +561,7 @@ class FlowDisplay:
         Returns
         -------
         display : FlowDisplay
+            With its axes in ``ax_``.
 
         Raises
         ------
@@ -599,6 +615,7 @@ class FlowDisplay:
         Returns
         -------
         display : FlowDisplay
+            With its axes in ``ax_``.
         """
         self.ax_, self.figure_ = _axes(ax, f"{type(self).__name__}.plot")
         from matplotlib.collections import LineCollection
@@ -714,12 +731,19 @@ class FeatureColorDisplay:
         axes_rows : {array-like, tensor} of shape (n_rows, n_features_in_), default=None
             Rows that axes (and those components) are fitted on. None takes the
             landmarks of the aligner.
-        mask, images, ax, **kwargs
-            As for :meth:`from_features`.
+        mask : ndarray of bool of shape grid, default=None
+            The patches that have a colour; others are background. None is all.
+        images : array-like of shape (n_images, height, width[, 3]), default=None
+            The images themselves, from 0 to 1, shown above.
+        ax : matplotlib Axes, default=None
+            Axes to draw on. None makes new ones.
+        **kwargs : dict
+            Passed to :meth:`plot`.
 
         Returns
         -------
         display : FeatureColorDisplay
+            With its axes in ``ax_``.
         """
         _check_matplotlib(f"{cls.__name__}.from_estimator")
         features = _features_of_views(estimator, X, aligned)
@@ -766,6 +790,7 @@ class FeatureColorDisplay:
         Returns
         -------
         display : FeatureColorDisplay
+            With its axes in ``ax_``.
 
         Raises
         ------
@@ -803,6 +828,7 @@ class FeatureColorDisplay:
         Returns
         -------
         display : FeatureColorDisplay
+            With its axes in ``ax_``.
         """
         rows = {} if self.images is None else {"image": self.images}
         rows |= self.colors

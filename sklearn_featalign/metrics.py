@@ -97,8 +97,10 @@ def retrieval_accuracy(X, Y, *, k=1, metric="cosine", csls=None):
         Aligned features; row i of both is the same object.
     k : int, default=1
         How many nearest rows are looked at.
-    metric, csls
-        As for :func:`retrieval_ranks`.
+    metric : {"cosine", "dot", "euclidean"}, default="cosine"
+        What near means.
+    csls : int or None, default=None
+        Number of neighbours: see :func:`retrieval_ranks`.
 
     Returns
     -------
@@ -126,13 +128,23 @@ def mean_reciprocal_rank(X, Y, *, metric="cosine", csls=None):
     ----------
     X, Y : {array-like, tensor} of shape (n_samples, n_features)
         Aligned features; row i of both is the same object.
-    metric, csls
-        As for :func:`retrieval_ranks`.
+    metric : {"cosine", "dot", "euclidean"}, default="cosine"
+        What near means.
+    csls : int or None, default=None
+        Number of neighbours: see :func:`retrieval_ranks`.
 
     Returns
     -------
     mrr : float
         Between 0 and 1; ties count half.
+
+    Examples
+    --------
+    >>> from sklearn_featalign.metrics import mean_reciprocal_rank
+    >>> X = [[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]
+    >>> Y = [[1.0, 0.1], [1.0, 1.0], [1.0, 0.9]]  # of ranks 1, 1 and 2
+    >>> round(mean_reciprocal_rank(X, Y), 3)
+    0.833
     """
     return float((1 / retrieval_ranks(X, Y, metric=metric, csls=csls)).mean())
 
@@ -147,6 +159,7 @@ def mutual_knn(X, Y, *, k=10, metric="cosine"):
     k : int, default=10
         Number of neighbours, a row itself not counted.
     metric : {"cosine", "dot", "euclidean"}, default="cosine"
+        What near means.
 
     Returns
     -------
@@ -157,6 +170,14 @@ def mutual_knn(X, Y, *, k=10, metric="cosine"):
     References
     ----------
     Huh et al. (2024), "The platonic representation hypothesis".
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_featalign.metrics import mutual_knn
+    >>> X = np.random.default_rng(0).normal(size=(100, 5))
+    >>> mutual_knn(X, 2 * X)
+    1.0
     """
     X, Y = _load_pairs(X, Y)
     _check_option("metric", metric, ("cosine", "dot", "euclidean"))
@@ -194,6 +215,14 @@ def linear_cka(X, Y):
     References
     ----------
     Kornblith et al. (2019), "Similarity of neural network representations revisited".
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_featalign.metrics import linear_cka
+    >>> X = np.random.default_rng(0).normal(size=(100, 5))
+    >>> round(linear_cka(X, 0.5 * X[:, ::-1] + 3), 6)
+    1.0
     """
     X, Y = (_unit_spread(Z) for Z in _load_pairs(X, Y))
     own = centred_overlap(X, X) * centred_overlap(Y, Y)
@@ -226,6 +255,14 @@ def cluster_contrast(X, Y, labels, *, gamma=1.0):
     References
     ----------
     The document "Feature Alignment", whose last picture shows these affinities.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import make_blobs
+    >>> from sklearn_featalign.metrics import cluster_contrast
+    >>> X, y = make_blobs(60, centers=3, cluster_std=0.1, random_state=0)
+    >>> cluster_contrast(X, X, y) > 0.5
+    True
     """
     X, Y = _load_pairs(X, Y, same_width=True)
     labels = column_or_1d(labels)
@@ -298,6 +335,7 @@ def alignment_loss(X, Y, *, alpha=2, normalize=True):
     X, Y : {array-like, tensor} of shape (n_samples, n_features)
         Aligned features; row i of both is the same object.
     alpha : float, default=2
+        Power of the distance.
     normalize : bool, default=True
         Whether rows are scaled to unit length first, as the paper has them.
 
@@ -310,6 +348,12 @@ def alignment_loss(X, Y, *, alpha=2, normalize=True):
     ----------
     Wang and Isola (2020), "Understanding contrastive representation learning through
     alignment and uniformity on the hypersphere".
+
+    Examples
+    --------
+    >>> from sklearn_featalign.metrics import alignment_loss
+    >>> alignment_loss([[1.0, 0.0], [0.0, 1.0]], [[2.0, 0.0], [0.0, -1.0]])
+    2.0
     """
     X, Y = _load_pairs(X, Y, same_width=True)
     if normalize:
@@ -325,6 +369,7 @@ def uniformity_loss(X, *, t=2, normalize=True):
     X : {array-like, tensor} of shape (n_samples, n_features)
         At least two rows.
     t : float, default=2
+        Sharpness of the Gaussian.
     normalize : bool, default=True
         Whether rows are scaled to unit length first, as the paper has them.
 
@@ -338,6 +383,14 @@ def uniformity_loss(X, *, t=2, normalize=True):
     ----------
     Wang and Isola (2020), "Understanding contrastive representation learning through
     alignment and uniformity on the hypersphere".
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_featalign.metrics import uniformity_loss
+    >>> X = np.random.default_rng(0).normal(size=(100, 5))
+    >>> uniformity_loss(X) < uniformity_loss(X + 3) < 0
+    True
     """
     X = _load(X, "X", min_samples=2)
     X = unit_rows(X) if normalize else X
@@ -423,6 +476,21 @@ def make_view_scorer(view, *, scoring=None, views=None):
     -------
     scorer : callable
         ``scorer(estimator, X, y)``.
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sklearn.model_selection import GridSearchCV
+    >>> from sklearn.pipeline import Pipeline
+    >>> from sklearn_featalign import RBFAutoScaleAligner
+    >>> from sklearn_featalign.metrics import make_view_scorer
+    >>> aligner = RBFAutoScaleAligner(views=[64, 32], output="coalesce")
+    >>> search = GridSearchCV(
+    ...     Pipeline([("align", aligner), ("classify", LogisticRegression())]),
+    ...     {"align__c": [0.1, 0.3, 0.5]},
+    ...     scoring={"first": make_view_scorer(0), "second": make_view_scorer(1)},
+    ...     refit="second",
+    ... )
     """
     return partial(_score_view, view=view, scoring=scoring, views=views)
 

@@ -25,6 +25,7 @@ from sklearn_featalign import RBFAutoScaleAligner, _similarity, stack_views
 from sklearn_featalign.metrics import (
     alignment_loss,
     cluster_contrast,
+    concordance_correlation,
     linear_cka,
     make_retrieval_scorer,
     make_view_scorer,
@@ -466,3 +467,29 @@ def test_view_scorers_need_to_know_the_views():
         make_view_scorer(0)(classifier, X, y)
     with pytest.raises(ValueError, match="5 is no view"):
         make_view_scorer(5, views=[10, 8])(classifier, X, y)
+
+
+def test_concordance_is_that_of_pairs_to_all_pairs():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(60, 3)) + 1e6
+    Y = 0.7 * X + rng.normal(size=X.shape) + 3e5
+    pairs = np.square(X - Y).sum(1).mean()
+    all_pairs = np.square(X[:, None] - Y).sum(2).mean()
+    found = concordance_correlation(X, Y)
+    assert found == pytest.approx(1 - pairs / all_pairs, rel=1e-6)
+    assert concordance_correlation(Y, X) == pytest.approx(found)
+
+
+def test_concordance_of_one_column_is_lins():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=200)
+    y = 2 * x + rng.normal(size=200) + 0.5
+    lin = 2 * np.cov(x, y, ddof=0)[0, 1]
+    lin /= x.var() + y.var() + (x.mean() - y.mean()) ** 2
+    found = concordance_correlation(x[:, None], y[:, None])
+    assert found == pytest.approx(lin)
+    assert concordance_correlation(x[:, None], -x[:, None] + 2 * x.mean()) == (
+        pytest.approx(-1)
+    )
+    with pytest.raises(ValueError, match="All rows are equal"):
+        concordance_correlation(np.ones((4, 2)), np.ones((4, 2)))

@@ -1,0 +1,56 @@
+"""
+Drop-in preprocessing
+=====================
+
+An aligner is a transformer: it stands in a pipeline where a scaler would. Its features
+are affinities to landmark rows, whose mean is the constant ``c``.
+"""
+
+import matplotlib.pyplot as plt
+import numpy as np
+from sklearn.datasets import load_digits
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, StratifiedKFold, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from sklearn_featalign import RBFAutoScaleAligner
+
+X, y = load_digits(return_X_y=True)
+aligner = RBFAutoScaleAligner(c=0.3, n_landmarks=200, normalize="ridge", random_state=0)
+
+# %%
+# Five scores of each pipeline, on the same folds. The strength of the classifier's
+# penalty is chosen within the training rows of each fold.
+
+classifier = GridSearchCV(
+    LogisticRegression(max_iter=3000), {"C": [0.01, 0.1, 1, 10, 100]}, cv=3
+)
+pipelines = {
+    "raw": make_pipeline(classifier),
+    "StandardScaler": make_pipeline(StandardScaler(), classifier),
+    "StandardScaler,\nRBFAutoScaleAligner": make_pipeline(
+        StandardScaler(), aligner, classifier
+    ),
+}
+folds = StratifiedKFold(n_splits=5, shuffle=True, random_state=0)
+scores = {
+    name: cross_val_score(pipeline, X, y, cv=folds)
+    for name, pipeline in pipelines.items()
+}
+
+figure, ax = plt.subplots(figsize=(7, 2.6), layout="constrained")
+ax.boxplot(list(scores.values()), orientation="horizontal", widths=0.6)
+ax.set(yticklabels=list(scores), xlabel="accuracy on held-out digits")
+ax.invert_yaxis()
+
+# %%
+# On raw pixels the gain is that of a map that is not linear; of the features of a
+# trained network nothing is gained, and nothing lost. What a scaler does not do:
+# features that were turned, shifted and shrunk become the same ones.
+
+rng = np.random.default_rng(0)
+turn = np.linalg.qr(rng.normal(size=(64, 64)))[0]
+moved = 0.25 * X @ turn + 10
+difference = aligner.fit_transform(moved) - aligner.fit_transform(X)
+print(f"largest difference: {np.abs(difference).max():.1e}")

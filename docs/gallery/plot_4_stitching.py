@@ -1,0 +1,60 @@
+"""
+A classifier of one network, used on another
+============================================
+
+A classifier is trained on features of one network and sees features of another, which
+it has never met. A view that a row lacks is NaN, and ``output="coalesce"`` takes the
+one that it has.
+"""
+
+import matplotlib.pyplot as plt
+import numpy as np
+from networks import digit_features
+from sklearn.base import clone
+from sklearn.datasets import load_digits
+from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+
+from sklearn_featalign import KernelGCCAAligner, RBFAutoScaleAligner, stack_views
+
+A, B, y = digit_features("lite0"), digit_features("lite1"), load_digits().target
+pairs, labelled, test = slice(500), slice(500, 1100), slice(1100, None)
+
+# %%
+# 500 images without labels align both networks; 600 others, with labels, train the
+# classifier, on the first network alone.
+
+views = [A.shape[1], B.shape[1]]
+aligners = {
+    "RBFAutoScaleAligner": RBFAutoScaleAligner(normalize="ridge", n_landmarks=None),
+    "KernelGCCAAligner": KernelGCCAAligner(hub_neighbors=0, n_landmarks=None),
+}
+classifier = LogisticRegression(max_iter=3000)
+accuracy = {}
+for name, aligner in aligners.items():
+    aligner.set_params(views=views, output="coalesce")
+    aligner.fit(np.hstack([A[pairs], B[pairs]]))
+    stitched = make_pipeline(FrozenEstimator(aligner), clone(classifier))
+    stitched.fit(stack_views([A[labelled], None], aligner), y[labelled])
+    for view, rows in (("lite0", [A[test], None]), ("lite1", [None, B[test]])):
+        score = stitched.score(stack_views(rows, aligner), y[test])
+        accuracy[f"{name}, on {view}"] = score
+
+# %%
+# For comparison a classifier for each network, of features as they are. The second had
+# to have labels for its own network.
+
+for view, X in (("lite0", A), ("lite1", B)):
+    own = make_pipeline(clone(classifier)).fit(X[labelled], y[labelled])
+    accuracy[f"a classifier of its own, on {view}"] = own.score(X[test], y[test])
+
+figure, ax = plt.subplots(figsize=(7.5, 3), layout="constrained")
+names = sorted(accuracy, key=lambda name: name.split(" on ")[1])
+colors = ["#56B4E9" if name.endswith("lite0") else "#E69F00" for name in names]
+bars = ax.barh(names, [accuracy[name] for name in names], color=colors)
+ax.bar_label(bars, fmt="%.3f", padding=3)
+ax.axvline(0.1, color="0.5", linestyle=":", label="chance")
+ax.set(xlabel="accuracy; trained on lite0 but for its own on lite1", xlim=(0, 1.1))
+ax.invert_yaxis()
+ax.legend(loc="lower left", bbox_to_anchor=(0.09, 0))
