@@ -40,7 +40,12 @@ RINGS = {name: 0 for name in TORCH_ALONE} | {
     "_gcca_aligner": 5,
     "_mlp_aligner": 5,
     "_poisson_uniformizer": 5,
-    "displays": 6,
+    "_figures": 3,
+    "_affinity_display": 6,
+    "_color_display": 6,
+    "_flow_display": 6,
+    "_retrieval_display": 6,
+    "displays": 7,
 }
 
 

@@ -56,6 +56,9 @@ def test_python_examples_of_the_start_run(tmp_path, monkeypatch, capsys):
     found = (namespace["neighbors"] == own).any(axis=1).mean()
     assert found == namespace["found_jointly"]
     assert namespace["accuracy"] > 0.9
+    assert len(namespace["display"].ax_.get_lines()) == 2
+    assert np.isnan(namespace["before"].affinities).any()
+    assert not np.isnan(namespace["after"].affinities).any()
     Z, Z_again = namespace["Z"], namespace["Z_again"]
     np.testing.assert_allclose(Z_again, Z, rtol=1e-3, atol=0.1)
     assert len(set(namespace["representatives"])) > 55
