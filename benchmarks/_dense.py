@@ -17,6 +17,8 @@ SMALL, LARGE = 224, 384
 N_SHOWN = 16
 N_FACES = 100
 N_OTHER_GARMENTS = 64
+# Images that statistics of an untrained network are of.
+N_STATISTICS = 40
 T_SHIRT, SNEAKER = 0, 7
 # Garments are darker than this outside of their outline.
 BACKGROUND = 0.05
@@ -169,12 +171,11 @@ def dense_features(pixels, name, batch_size=20):
         return {"": cells.reshape(n * n_cells**2, -1)}
     network = dense_network(name, pixels)
     n_cells = pixels.shape[1] // CELL
-    mean, std = (torch.tensor(v).view(3, 1, 1) for v in (network.mean, network.std))
     depths = {depth: [] for depth in network.depths}
     for start in track(range(0, len(pixels), batch_size), f"{name} features"):
-        batch = torch.tensor(pixels[start : start + batch_size]).permute(0, 3, 1, 2)
+        batch = normalise(pixels[start : start + batch_size], network.mean, network.std)
         with torch.inference_mode():
-            maps = network.maps((batch - mean) / std)
+            maps = network.maps(batch)
         for blocks, features in zip(depths.values(), maps, strict=True):
             features = torch.nn.functional.interpolate(
                 features, (n_cells, n_cells), mode="bilinear"
@@ -229,10 +230,17 @@ def untrained(pixels, seed=0):
             "efficientnet-lite0", image_size=pixels.shape[1], batch_norm_momentum=0.0
         )
     # Momentum 1 takes the statistics of the last batch alone.
+    network.train()
     with torch.inference_mode():
-        network.train()
-        network.extract_features(torch.tensor(pixels[:40]).permute(0, 3, 1, 2))
+        batch = normalise(pixels[:N_STATISTICS], IMAGENET_MEAN, IMAGENET_STD)
+        network.extract_features(batch)
     return network.eval()
+
+
+def normalise(pixels, mean, std):
+    """Return images as a network takes them, channels first."""
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (mean, std))
+    return (torch.tensor(pixels).permute(0, 3, 1, 2) - mean) / std
 
 
 def dense_timm_network(name, size, pretrained=True):

@@ -188,8 +188,7 @@ class Patches:
         order = np.random.default_rng(seed).permutation(self.other_rows)
         keep = np.ones(len(order), dtype=bool)
         for features in self.views.values():
-            _, first = np.unique(features[order, :8], axis=0, return_index=True)
-            keep &= np.isin(np.arange(len(order)), first)
+            keep &= ~pd.DataFrame(features[order]).duplicated().to_numpy()
         order = order[keep][: n_landmarks + n_validation]
         if len(order) < n_landmarks + n_validation:
             raise SystemExit(f"{self.kind} has only {len(order)} different patches.")

@@ -11,6 +11,9 @@ from sklearn_featalign._figures import (
 )
 from sklearn_featalign._rbf_aligner import RBFAutoScaleAligner
 
+# Letters of a short name, and points that a letter takes.
+_SHORT, _POINTS = 2, 5
+
 
 class AffinityDisplay:
     r"""Heat map of the affinities of rows within views and across them.
@@ -204,33 +207,40 @@ class AffinityDisplay:
         for start in starts[1:]:
             self.ax_.axhline(start, color="white", linewidth=1.5)
             self.ax_.axvline(start, color="white", linewidth=1.5)
-        ticks, names = starts + n_rows / 2, self.view_names
-        if self.labels is not None:
-            # One tick a label, and the view below or beside them.
-            labels, first, counts = np.unique(
-                self.labels, return_index=True, return_counts=True
-            )
-            middle = first + (counts - 1) / 2
-            minor = np.add.outer(starts + 0.5, middle).ravel()
-            minor_names = np.tile(labels, n_views)
-            for axis in (self.ax_.xaxis, self.ax_.yaxis):
-                axis.set_ticks(minor, minor_names, minor=True, fontsize="small")
         for axis in (self.ax_.xaxis, self.ax_.yaxis):
-            axis.set_ticks(ticks, names)
-            axis.set_tick_params(which="both", length=0)
+            axis.set_ticks(starts + n_rows / 2, self.view_names)
             axis.remove_overlapping_locs = False
-        pad = 16 if self.labels is not None else 4
-        self.ax_.tick_params(axis="both", which="major", pad=pad)
+        pads = (4, 4) if self.labels is None else self._label_rows(starts)
+        for axis, pad in zip("xy", pads, strict=True):
+            self.ax_.tick_params(axis=axis, which="major", pad=pad)
+        self.ax_.tick_params(which="both", length=0)
         for label in self.ax_.get_yticklabels():
             label.set(rotation=90, verticalalignment="center")
         if colorbar:
             self.figure_.colorbar(self.im_, ax=self.ax_, label="affinity", shrink=0.8)
         return self
 
+    def _label_rows(self, starts):
+        """Name the labels along both axes; return the points below and beside them."""
+        labels, first, counts = np.unique(
+            self.labels, return_index=True, return_counts=True
+        )
+        ticks = np.add.outer(starts + 0.5, first + (counts - 1) / 2).ravel()
+        names = [str(label) for label in labels] * len(starts)
+        longest = max(map(len, names))
+        # Long names stand upright below the columns.
+        upright = longest > _SHORT
+        kwargs = {"minor": True, "fontsize": "small"}
+        self.ax_.xaxis.set_ticks(ticks, names, rotation=90 * upright, **kwargs)
+        self.ax_.yaxis.set_ticks(ticks, names, **kwargs)
+        room = 10 + _POINTS * longest
+        return room if upright else 16, room
+
 
 def _stacked_affinities(features, gamma):
     """Return the affinities of all rows, NaN across views of different widths."""
     aligner = RBFAutoScaleAligner(gamma=gamma, n_landmarks=None)
+    aligner.set_output(transform="default")
     if len({F.shape[1] for F in features}) == 1:
         return aligner.fit_transform(np.vstack(features))
     n = len(features[0])

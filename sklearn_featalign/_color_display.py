@@ -11,11 +11,14 @@ from sklearn_featalign._figures import (
     features_of_views,
     make_axes,
     named_views,
+    to_array,
 )
 from sklearn_featalign.metrics import concordance_correlation, last_step
 
 # Between images, as a share of their width.
 _GAP = 0.03
+
+N_CHANNELS = 3
 
 
 class FeatureColorDisplay:
@@ -50,9 +53,9 @@ class FeatureColorDisplay:
     by other means (spectral embeddings of the rows shown). Axes that have seen the rows
     shown as pairs make agreement of their own, in features that are not aligned too.
 
-    Agreement of about a half can be had by what networks share without having learned
-    anything, such as brightness and the position in the image: compare with an
-    untrained network.
+    Much agreement can be had by what networks share without having learned anything,
+    such as brightness and the position in the image: compare with an untrained network,
+    as ``benchmarks/dense_features.py`` does.
 
     Examples
     --------
@@ -115,7 +118,7 @@ class FeatureColorDisplay:
         mask : ndarray of bool of shape grid, default=None
             The patches that have a colour; others are background. None is all.
         images : array-like of shape (n_images, height, width[, 3]), default=None
-            The images themselves, from 0 to 1, shown above.
+            The images themselves, shown above: from 0 to 1, or integers up to 255.
         ax : matplotlib Axes, default=None
             Axes to draw on. None makes new ones.
         **kwargs : dict
@@ -138,6 +141,9 @@ class FeatureColorDisplay:
             fit_features = features_of_views(aligner, aligner.landmarks_, aligned)
         else:
             fit_features = features_of_views(estimator, axes_rows, aligned)
+        if not aligned:
+            both = own_components(list(features.values()), list(fit_features.values()))
+            features, fit_features = (dict(zip(features, F, strict=True)) for F in both)
         return cls.from_features(
             features, grid, fit_features, mask=mask, images=images, ax=ax, **kwargs
         )
@@ -162,7 +168,7 @@ class FeatureColorDisplay:
         mask : ndarray of bool of shape grid, default=None
             The patches that have a colour; others are background. None is all.
         images : array-like of shape (n_images, height, width[, 3]), default=None
-            The images themselves, from 0 to 1, shown above.
+            The images themselves, shown above: from 0 to 1, or integers up to 255.
         ax : matplotlib Axes, default=None
             Axes to draw on. None makes new ones.
         **kwargs : dict
@@ -180,17 +186,22 @@ class FeatureColorDisplay:
         """
         check_matplotlib(f"{cls.__name__}.from_features")
         features = named_views(features)
+        if len(grid) != 3:
+            raise ValueError(
+                "grid is the number of images, and the rows and columns of patches in "
+                f"each, got {grid!r}."
+            )
         for name, F in features.items():
             if len(F) != np.prod(grid):
                 raise ValueError(
                     f"View {name!r} has {len(F)} rows, and {grid[0]} images of "
                     f"{grid[1]} x {grid[2]} patches have {np.prod(grid)}."
                 )
-        mask = None if mask is None else np.asarray(mask, dtype=bool).ravel()
+        mask = None if mask is None else np.asarray(mask).ravel()
         colors = feature_colors(features, axes_features, mask=mask)
         display = cls(
             colors={k: values.reshape(*grid, 3) for k, values in colors.items()},
-            images=None if images is None else np.asarray(images),
+            images=None if images is None else check_images(images, grid[0]),
         )
         return display.plot(ax=ax, **kwargs)
 
@@ -211,6 +222,9 @@ class FeatureColorDisplay:
         display : FeatureColorDisplay
             With its axes in ``ax_``.
         """
+        words = [] if title is None else [title]
+        if len(self.colors) > 1:
+            words.append(f"agreement {self.agreement:.2f}")
         rows = {} if self.images is None else {"image": self.images}
         rows |= self.colors
         n_images = min(max_images, len(next(iter(self.colors.values()))))
@@ -229,20 +243,30 @@ class FeatureColorDisplay:
         )
         self.ax_.tick_params(length=0)
         self.ax_.spines[:].set_visible(False)
-        words = [] if title is None else [title]
-        if len(self.colors) > 1:
-            words.append(f"agreement {self.agreement:.2f}")
         self.ax_.set_title(", ".join(words))
         return self
 
     def _draw_tile(self, tile, i, j):
         """Draw an image in the place of row i and column j."""
         kwargs = {"cmap": "gray", "vmin": 0, "vmax": 1}
-        if tile.ndim == 3:
+        if tile.shape[2:] == (3,):
             background = np.isnan(tile).any(-1, keepdims=True)
             tile = np.concatenate([np.where(background, 0, tile), ~background], axis=-1)
         box = (j + _GAP, j + 1 - _GAP, i + 1 - _GAP, i + _GAP)
         self.ax_.imshow(tile, extent=box, interpolation="nearest", **kwargs)
+
+
+def check_images(images, n_images):
+    """Return images as numbers from 0 to 1."""
+    images = to_array(images)
+    if len(images) != n_images or images.ndim not in (3, 4):
+        raise ValueError(
+            "images have the shape (n_images, height, width[, n_channels]), of "
+            f"{n_images} images, got {images.shape}."
+        )
+    if images.ndim == 4 and images.shape[3] == 1:
+        images = images[..., 0]
+    return images / 255 if images.dtype.kind in "iu" else images
 
 
 def feature_colors(features, axes_features, *, mask=None):
@@ -261,7 +285,7 @@ def feature_colors(features, axes_features, *, mask=None):
         Features of each view that axes are fitted on, three rows at least; row i of
         each is the same object. Where views differ in width, each first becomes its own
         principal components, up to 64, of unit total variance.
-    mask : ndarray of bool of shape (n_samples,), default=None
+    mask : array-like of bool of shape (n_samples,), default=None
         The rows that have a colour; others are NaN. None is all.
 
     Returns
@@ -284,15 +308,46 @@ def feature_colors(features, axes_features, *, mask=None):
     True
     """
     features, axes_features = named_views(features), named_views(axes_features)
-    names, rows = list(features), list(features.values())
-    fit_rows = list(axes_features.values())
-    if len(fit_rows) != len(rows):
-        raise ValueError(
-            f"axes_features has {len(fit_rows)} views, and features has {len(rows)}."
-        )
+    rows, fit_rows = match_views(features, axes_features)
     check_consistent_length(*rows, mask)
     check_consistent_length(*fit_rows)
+    shown = np.ones(len(rows[0]), bool) if mask is None else np.asarray(mask, bool)
+    rows = [F[shown] for F in rows]
+    check_values(features, rows, fit_rows)
     if len({F.shape[1] for F in rows}) > 1:
         rows, fit_rows = own_components(rows, fit_rows)
-    colors = rank_colors(rows, *shared_axes(fit_rows), mask)
-    return dict(zip(names, colors, strict=True))
+    if min(fit_rows[0].shape) < N_CHANNELS:
+        raise ValueError(
+            f"A colour has {N_CHANNELS} axes: {len(fit_rows[0])} rows to fit them on "
+            f"and {fit_rows[0].shape[1]} columns (principal components where views "
+            "differ in width) are too few."
+        )
+    colors = rank_colors(rows, *shared_axes(fit_rows), shown)
+    return dict(zip(features, colors, strict=True))
+
+
+def match_views(features, axes_features):
+    """Return features of views, and those that axes are fitted on, in one order."""
+    if len(axes_features) != len(features):
+        raise ValueError(
+            f"axes_features has {len(axes_features)} views, and features has "
+            f"{len(features)}."
+        )
+    if set(axes_features) == set(features):
+        axes_features = {name: axes_features[name] for name in features}
+    for (name, F), G in zip(features.items(), axes_features.values(), strict=True):
+        if F.shape[1] != G.shape[1]:
+            raise ValueError(
+                f"View {name!r} has {F.shape[1]} features, and {G.shape[1]} in the "
+                "rows that axes are fitted on."
+            )
+    return list(features.values()), list(axes_features.values())
+
+
+def check_values(features, rows, fit_rows):
+    """Refuse rows that have no colour, and values that are not finite."""
+    if not len(rows[0]):
+        raise ValueError("No row is shown.")
+    for name, F, G in zip(features, rows, fit_rows, strict=True):
+        if not (np.isfinite(F).all() and np.isfinite(G).all()):
+            raise ValueError(f"View {name!r} contains NaN or infinity.")

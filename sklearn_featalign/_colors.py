@@ -37,23 +37,23 @@ def shared_axes(features, n_axes=3):
     return center, axes * np.sign(axes[np.abs(axes).argmax(0), range(n_axes)])
 
 
-def rank_colors(features, center, axes, shown=None):
+def rank_colors(features, center, axes, shown):
     """Return colours from 0 to 1: ranks along each axis, over the rows of all views.
 
     Parameters
     ----------
-    features : list of ndarray of shape (n_samples, n_features)
+    features : list of ndarray of shape (n_shown, n_features)
+        Of the rows that have a colour.
     center, axes
         As from `shared_axes`.
-    shown : ndarray of bool of shape (n_samples,), optional
+    shown : ndarray of bool of shape (n_samples,)
         The rows that have a colour; others are NaN.
 
     Returns
     -------
     colors : ndarray of shape (n_views, n_samples, n_axes)
     """
-    shown = np.ones(len(features[0]), dtype=bool) if shown is None else shown
-    values = np.stack([(F[shown] - center) @ axes for F in features])
+    values = np.stack([(F - center) @ axes for F in features])
     ranks = rankdata(values.reshape(-1, axes.shape[1]), axis=0) - 0.5
     colors = np.full((len(features), len(shown), axes.shape[1]), np.nan)
     colors[:, shown] = (ranks / len(ranks)).reshape(values.shape)
@@ -79,7 +79,7 @@ def own_components(features, fit_features, n_components=64):
     k = min(n_components, *(min(F.shape) for F in fit_features))
     pairs = []
     for F, rows in zip(features, fit_features, strict=True):
-        pca = PCA(k, svd_solver="full").fit(rows)
-        scale = pca.explained_variance_.sum() ** 0.5
+        pca = PCA(k, svd_solver="full").set_output(transform="default").fit(rows)
+        scale = pca.explained_variance_.sum() ** 0.5 or 1.0
         pairs.append((pca.transform(F) / scale, pca.transform(rows) / scale))
     return tuple(map(list, zip(*pairs, strict=True)))

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 import numpy as np
+import torch
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_featalign._views import split_views
@@ -41,11 +42,20 @@ def make_axes(ax, name, figsize=None):
     return ax, ax.figure
 
 
+def normalize_style(style, given, kind):
+    """Return a style, and above it what is given, whatever alias it is given by."""
+    from matplotlib.cbook import normalize_kwargs
+
+    return style | normalize_kwargs(given, kind)
+
+
 def named_views(features):
     """Return features of views as arrays by name."""
     if not isinstance(features, Mapping):
         features = {f"view{i}": F for i, F in enumerate(features)}
     features = {name: to_array(F) for name, F in features.items()}
+    if not features:
+        raise ValueError("There is no view: features are of one at least.")
     for name, F in features.items():
         if F.ndim != 2:
             raise ValueError(
@@ -71,4 +81,7 @@ def features_of_views(estimator, X, aligned):
 
 def to_array(F):
     """Return features as an array, those of a tensor from any device."""
-    return F.cpu().numpy() if hasattr(F, "cpu") else np.asarray(F)
+    if not isinstance(F, torch.Tensor):
+        return np.asarray(F)
+    F = F.detach().cpu()
+    return (F.float() if F.dtype == torch.bfloat16 else F).numpy()

@@ -15,6 +15,9 @@ from sklearn_featalign.metrics import last_step
 
 _MARKERS = "osD^vP*X"
 
+# More numbers than these are a scale and not names.
+_MANY_LABELS = 20
+
 
 class FlowDisplay:
     r"""Rows of two columns on their way along the lines of force.
@@ -122,13 +125,17 @@ class FlowDisplay:
                 f"{uniformizer.n_features_in_}: take two, by PCA for example."
             )
         X = to_array(uniformizer._check_rows(X)).astype(float)
+        y = None if y is None else column_or_1d(y)
         check_consistent_length(X, y)
+        if n_points < 2:
+            raise ValueError(f"n_points must be at least 2, got {n_points!r}.")
         if len(X) > max_rows:
             rows = check_random_state(random_state).permutation(len(X))[:max_rows]
-            X, y = X[rows], None if y is None else column_or_1d(y)[rows]
-        sides = [
-            np.linspace(*np.quantile(column, (0.01, 0.99)), n_lines) for column in X.T
-        ]
+            X, y = X[rows], None if y is None else y[rows]
+        ends = np.quantile(X, (0.01, 0.99), axis=0)
+        # In the middle of cells, so that a single line is that of the middle.
+        shares = (np.arange(n_lines)[:, None] + 0.5) / max(n_lines, 1)
+        sides = (ends[0] + shares * (ends[1] - ends[0])).T
         grid = np.stack(np.meshgrid(*sides), axis=-1).reshape(-1, 2)
         display = cls(
             paths=uniformizer._paths(X, n_points),
@@ -162,13 +169,16 @@ class FlowDisplay:
         style = {"colors": "0.6", "linewidths": 0.8, "zorder": 1}
         self.lines_ = LineCollection(self.lines, **(style | (line_kw or {})))
         self.ax_.add_collection(self.lines_)
+        starts, ends = self.paths[:, 0], self.paths[:, -1]
         style = {"s": 5, "color": "0.3", "marker": ".", "label": "start"}
-        self.ax_.scatter(*self.paths[:, 0].T, **(style | (start_kw or {})))
+        self.ax_.scatter(*starts.T, **_scatter_style(style, start_kw))
         style = {"s": 16, "zorder": 2}
-        for label, rows, color, marker in _groups(self.labels, len(self.paths)):
-            style |= {"color": color, "marker": marker, "label": label}
-            ends = self.paths[rows, -1]
-            self.ax_.scatter(*ends.T, **(style | (end_kw or {})))
+        for rows, look in _groups(self.labels):
+            dots = self.ax_.scatter(
+                *ends[rows].T, **_scatter_style(style | look, end_kw)
+            )
+            if "c" in look:
+                self.figure_.colorbar(dots, ax=self.ax_, shrink=0.8)
         self.ax_.set(
             xlabel=self.feature_names[0], ylabel=self.feature_names[1], aspect="equal"
         )
@@ -176,12 +186,28 @@ class FlowDisplay:
         return self
 
 
-def _groups(labels, n_rows):
-    """Yield for each label its rows, a colour and a marker."""
+def _scatter_style(style, given):
+    """Return a style, and above it what is given; colours by ``c`` or ``color``."""
+    given = given or {}
+    if "c" in given:
+        style = {key: value for key, value in style.items() if key != "color"}
+    return style | given
+
+
+def _groups(labels):
+    """Yield groups of rows and how they look: by label, or by number if there are many.
+
+    A colour or a marker tells each of 64 labels from the others.
+    """
     if labels is None:
-        yield "end", slice(None), OKABE_ITO[0], "o"
+        yield slice(None), {"color": OKABE_ITO[0], "label": "end"}
         return
-    for i, label in enumerate(np.unique(labels)):
-        n = len(OKABE_ITO)
-        color, marker = OKABE_ITO[i % n], _MARKERS[(i + i // n) % n]
-        yield label, np.asarray(labels) == label, color, marker
+    names = np.unique(labels)
+    n = len(OKABE_ITO)
+    if len(names) > _MANY_LABELS and labels.dtype.kind in "iuf":
+        yield slice(None), {"c": labels, "cmap": "viridis", "label": "end"}
+        return
+    for i, name in enumerate(names):
+        marker = _MARKERS[(i + i // n) % n]
+        look = {"color": OKABE_ITO[i % n], "marker": marker, "label": name}
+        yield labels == name, look

@@ -2,7 +2,12 @@
 
 import numpy as np
 
-from sklearn_featalign._figures import OKABE_ITO, check_matplotlib, make_axes
+from sklearn_featalign._figures import (
+    OKABE_ITO,
+    check_matplotlib,
+    make_axes,
+    normalize_style,
+)
 from sklearn_featalign.metrics import last_step, retrieval_ranks
 
 _LINE_STYLES = ("-", "--", "-.", ":")
@@ -152,6 +157,8 @@ class RetrievalDisplay:
     @classmethod
     def _of_ranks(cls, ranks, max_k, name):
         """Return the display of ranks of each pair of views, not drawn yet."""
+        if max_k is not None and max_k < 1:
+            raise ValueError(f"max_k must be at least 1, got {max_k!r}.")
         n_rows = np.array([len(of_pair) for of_pair in ranks])
         largest = n_rows.min() if max_k is None else max_k
         k = np.arange(1, (min(largest, 100) if max_k is None else largest) + 1)
@@ -192,6 +199,8 @@ class RetrievalDisplay:
             With its axes in ``ax_``.
         """
         self.ax_, self.figure_ = make_axes(ax, f"{type(self).__name__}.plot")
+        from matplotlib.lines import Line2D
+
         name = self.name if name is None else name
         n_curves = sum(line.get_gid() == "retrieval" for line in self.ax_.get_lines())
         style = {
@@ -200,18 +209,20 @@ class RetrievalDisplay:
             "label": name,
             "gid": "retrieval",
         }
-        (self.line_,) = self.ax_.plot(self.k, self.accuracy, **(style | kwargs))
+        style = normalize_style(style, kwargs, Line2D)
+        (self.line_,) = self.ax_.plot(self.k, self.accuracy, **style)
         self.chance_level_ = None
         if plot_chance_level:
-            style = {"color": "0.5", "linestyle": (0, (1, 3)), "label": "chance"}
-            (self.chance_level_,) = self.ax_.plot(
-                self.k, self.chance, **(style | (chance_level_kw or {}))
-            )
+            known = "chance" in self.ax_.get_legend_handles_labels()[1]
+            style = {"color": "0.5", "linestyle": (0, (1, 3))}
+            style["label"] = None if known else "chance"
+            style = normalize_style(style, chance_level_kw, Line2D)
+            (self.chance_level_,) = self.ax_.plot(self.k, self.chance, **style)
         self.ax_.set(
             xscale="log",
             xlabel="k nearest rows looked at",
             ylabel="share of rows found",
-            xlim=(1, max(self.k[-1], 2)),
+            xlim=(1, max(2, *(line.get_xdata()[-1] for line in self.ax_.get_lines()))),
             ylim=(0, 1.02),
         )
         self.ax_.xaxis.set_major_formatter("{x:g}")

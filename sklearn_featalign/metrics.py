@@ -318,12 +318,14 @@ def concordance_correlation(X, Y):
     True
     """
     X, Y = _load_pairs(X, Y, same_width=True)
-    # The origin, which has no part in it, may be far away.
+    # The origin, which has no part in it, may be far away, and so may the scale.
     origin = X.mean(0)
     X, Y = X - origin, Y - origin
-    apart = X.square().mean(0) + Y.square().mean(0) - 2 * X.mean(0) * Y.mean(0)
-    if not apart.sum() > 0:
+    scale = max(X.abs().max(), Y.abs().max())
+    if scale == 0:
         raise ValueError("All rows are equal, so there is nothing to agree on.")
+    X, Y = X / scale, Y / scale
+    apart = X.square().mean(0) + Y.square().mean(0) - 2 * X.mean(0) * Y.mean(0)
     return float(1 - (X - Y).square().mean(0).sum() / apart.sum())
 
 
@@ -445,9 +447,11 @@ def _score_pairs(estimator, X, y=None, *, score_func, kwargs):
 
 
 def last_step(estimator, X=None):
-    """Return what a search or pipeline ends in, and the rows that this sees."""
-    estimator = getattr(estimator, "best_estimator_", estimator)
-    if hasattr(estimator, "steps"):
+    """Return what searches and pipelines end in, and the rows that this sees."""
+    while hasattr(estimator, "best_estimator_") or hasattr(estimator, "steps"):
+        if hasattr(estimator, "best_estimator_"):
+            estimator = estimator.best_estimator_
+            continue
         if len(estimator.steps) > 1 and X is not None:
             X = estimator[:-1].transform(X)
         estimator = estimator[-1]

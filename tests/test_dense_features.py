@@ -35,6 +35,23 @@ def test_maps_are_those_within_the_network():
     assert fine.shape == (1, 112, 4, 4) and coarse.shape == (1, 320, 2, 2)
 
 
+def test_an_untrained_network_has_the_statistics_of_its_images():
+    pixels = np.random.default_rng(0).random((6, 64, 64, 3)).astype(np.float32)
+    network = _dense.untrained(pixels)
+    assert not network.training
+    outputs = []
+    network._bn0.register_forward_hook(lambda *args: outputs.append(args[-1]))
+    maps, _ = _dense.efficientnet_maps(network)
+    with torch.inference_mode():
+        maps(_dense.normalise(pixels, _dense.IMAGENET_MEAN, _dense.IMAGENET_STD))
+    torch.testing.assert_close(
+        outputs[0].mean((0, 2, 3)), torch.zeros(32, device="cpu"), atol=1e-3, rtol=0
+    )
+    torch.testing.assert_close(
+        outputs[0].std((0, 2, 3)), torch.ones(32, device="cpu"), atol=0.02, rtol=0
+    )
+
+
 def test_rows_of_a_network_are_image_by_image_and_row_by_row(monkeypatch):
     def maps(images):
         return images[..., ::16, ::16], images[..., ::32, ::32]
@@ -172,11 +189,14 @@ def test_landmarks_are_of_other_images_and_differ(small):
     patches = dense_features.Patches("faces", ["lite0", "lite2"])
     for values in patches.views.values():
         values[200] = values[201]
+        # Of which all columns but one are equal.
+        values[202] = values[203]
+        values[202, -1] += 1
     landmarks, validation, rest = patches.draw(300, seed=0, n_validation=100)
     assert min(landmarks.min(), validation.min()) >= patches.n_shown == 4 * 36
     assert len(np.intersect1d(landmarks, validation)) == 0
     assert len(rest) == 4 * 30 and rest.max() < patches.n_shown
     drawn = patches.draw(479, seed=0)[0]
-    assert not {200, 201} <= set(drawn)
+    assert not {200, 201} <= set(drawn) and {202, 203} <= set(drawn)
     with pytest.raises(SystemExit, match="only 479 different patches"):
         patches.draw(480, seed=0)

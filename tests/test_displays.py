@@ -13,8 +13,10 @@ import torch
 from _samples import blobs
 from matplotlib.colors import to_hex
 from scipy.stats import norm
+from sklearn import config_context
 from sklearn.datasets import make_moons
 from sklearn.metrics.pairwise import rbf_kernel
+from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -432,6 +434,60 @@ def test_tensors_are_drawn_as_arrays_are():
             "has 120 rows, and 1 images of 2 x 3 patches have 6",
         ),
         (
+            lambda: AffinityDisplay.from_features([]),
+            ValueError,
+            "There is no view",
+        ),
+        (
+            lambda: RetrievalDisplay.from_features(blobs(), blobs(), max_k=0),
+            ValueError,
+            "max_k must be at least 1",
+        ),
+        (
+            lambda: FlowDisplay.from_estimator(
+                PoissonUniformizer().fit(blobs()[:, :2]), blobs()[:, :2], n_points=1
+            ),
+            ValueError,
+            "n_points must be at least 2",
+        ),
+        (
+            lambda: FeatureColorDisplay.from_features([blobs()], (10, 12), [blobs()]),
+            ValueError,
+            "grid is the number of images, and the rows and columns",
+        ),
+        (
+            lambda: FeatureColorDisplay.from_features(
+                [blobs()], (2, 6, 10), [blobs()], images=np.zeros((3, 5, 5))
+            ),
+            ValueError,
+            "of 2 images, got",
+        ),
+        (
+            lambda: feature_colors([blobs()[:, :2]], [blobs()[:, :2]]),
+            ValueError,
+            "120 rows to fit them on and 2 columns",
+        ),
+        (
+            lambda: feature_colors([blobs()], [blobs()[:2]]),
+            ValueError,
+            "2 rows to fit them on and 4 columns",
+        ),
+        (
+            lambda: feature_colors([blobs()], [blobs()[:, 1:]]),
+            ValueError,
+            "View 'view0' has 4 features, and 3 in the rows",
+        ),
+        (
+            lambda: feature_colors([blobs(), np.full((120, 4), np.nan)], 2 * [blobs()]),
+            ValueError,
+            "View 'view1' contains NaN",
+        ),
+        (
+            lambda: feature_colors([blobs()], [blobs()], mask=np.zeros(120)),
+            ValueError,
+            "No row is shown",
+        ),
+        (
             lambda: feature_colors([blobs(), blobs()], [blobs()]),
             ValueError,
             "axes_features has 1 views, and features has 2",
@@ -454,3 +510,129 @@ def test_three_views_agree_by_pairs():
     ]
     assert display.agreement == pytest.approx(np.mean(pairs))
     assert pairs[0] == 1
+
+
+def test_views_are_matched_by_name():
+    rng = np.random.default_rng(0)
+    views = {"a": rng.normal(size=(40, 4)), "b": rng.normal(size=(40, 7))}
+    turned = {name: views[name] for name in ("b", "a")}
+    expected = feature_colors(views, views)
+    for name, C in feature_colors(views, turned).items():
+        np.testing.assert_array_equal(C, expected[name])
+
+
+def test_a_mask_of_numbers_is_one_of_truths():
+    mask = np.arange(120) % 2
+    F = blobs()
+    F[mask == 0] = np.nan
+    (C,) = feature_colors([F], [blobs()], mask=mask).values()
+    np.testing.assert_array_equal(np.isnan(C).any(1), mask == 0)
+
+
+def test_scale_does_not_matter_before_alignment():
+    X = two_views(60, widths=(4, 4))
+    aligner = fitted((4, 4))
+    expected = FeatureColorDisplay.from_estimator(aligner, X, GRID, aligned=False)
+    Y = X * np.repeat([1, 1e4], 4)
+    aligner.fit(two_views(widths=(4, 4)) * np.repeat([1, 1e4], 4))
+    display = FeatureColorDisplay.from_estimator(aligner, Y, GRID, aligned=False)
+    assert display.agreement == pytest.approx(expected.agreement)
+
+
+def test_a_longer_curve_is_not_cut_by_a_shorter_one():
+    display = RetrievalDisplay.from_features(blobs(), blobs(), plot_chance_level=True)
+    display = RetrievalDisplay.from_features(
+        blobs(), blobs(), max_k=5, ax=display.ax_, plot_chance_level=True
+    )
+    assert display.ax_.get_xlim() == (1, 100)
+    texts = [text.get_text() for text in display.ax_.get_legend().get_texts()]
+    assert texts == ["chance"]
+
+
+def test_styles_are_given_by_any_of_their_names():
+    display = RetrievalDisplay.from_features(blobs(), blobs(), c="red", ls=":", lw=3)
+    line = display.line_
+    assert (line.get_color(), line.get_linestyle()) == ("red", ":")
+    moons, y = make_moons(40, noise=0.1, random_state=0)
+    flow = FlowDisplay.from_estimator(PoissonUniformizer().fit(moons), moons, y)
+    flow.plot(start_kw={"c": "red"}, end_kw={"color": "blue"}, line_kw={"colors": "k"})
+    colors = [to_hex(c.get_facecolor()[0]) for c in flow.ax_.collections[1:]]
+    assert colors == ["#ff0000", "#0000ff", "#0000ff"]
+
+
+def test_a_global_output_of_pandas_changes_nothing():
+    X, aligner = two_views(60), fitted()
+    with config_context(transform_output="pandas"):
+        affinities = AffinityDisplay.from_estimator(aligner, X).affinities
+        before = FeatureColorDisplay.from_estimator(aligner, X, GRID, aligned=False)
+    assert isinstance(affinities, np.ndarray) and before.agreement < 1
+
+
+def test_displays_look_through_searches_and_pipelines():
+    X = two_views(60)
+    aligner = RBFAutoScaleAligner(views=[4, 7], n_landmarks=20, random_state=0)
+    search = GridSearchCV(aligner, {"c": [0.1, 0.3]}, cv=2)
+    nested = make_pipeline(StandardScaler(), make_pipeline(StandardScaler(), search))
+    nested.fit(X)
+    display = RetrievalDisplay.from_estimator(nested, X)
+    scaled = StandardScaler().fit_transform(StandardScaler().fit_transform(X))
+    best = nested[-1][-1].best_estimator_
+    assert display.accuracy[0] == pytest.approx(best.score(scaled))
+
+
+def test_many_numbers_are_a_scale():
+    X, _ = make_moons(60, noise=0.1, random_state=0)
+    uniformizer = PoissonUniformizer().fit(X)
+    display = FlowDisplay.from_estimator(uniformizer, X, X[:, 0], n_lines=1)
+    (dots,) = display.ax_.collections[2:]
+    np.testing.assert_array_equal(dots.get_array(), X[:, 0])
+    middle = np.quantile(X, (0.01, 0.99), axis=0).mean(0)
+    np.testing.assert_allclose(display.lines, uniformizer._paths(middle[None], 25))
+
+
+def test_long_labels_do_not_overlap():
+    y = np.array([f"class number {i}" for i in range(4)])[np.arange(60) % 4]
+    display = AffinityDisplay.from_estimator(fitted(), two_views(60), y)
+    display.figure_.set_size_inches(7, 7)
+    display.figure_.canvas.draw()
+    for axis in (display.ax_.xaxis, display.ax_.yaxis):
+        labels = [*axis.get_ticklabels(), *axis.get_ticklabels(minor=True)]
+        boxes = [label.get_window_extent() for label in labels]
+        assert len(boxes) == 10
+        assert not any(a.overlaps(b) for a, b in combinations(boxes, 2))
+
+
+@pytest.mark.parametrize("kind", ["grey", "channel", "integers", "colours", "alpha"])
+def test_images_of_all_kinds(kind):
+    rng = np.random.default_rng(0)
+    images = {
+        "grey": rng.random((2, 20, 24)),
+        "channel": rng.random((2, 20, 24, 1)),
+        "integers": rng.integers(256, size=(2, 20, 24, 3), dtype=np.uint8),
+        "colours": rng.random((2, 20, 24, 3)),
+        "alpha": rng.random((2, 20, 24, 4)),
+    }[kind]
+    display = FeatureColorDisplay.from_estimator(
+        fitted(), two_views(60), GRID, images=images
+    )
+    drawn = np.asarray(display.ax_.images[0].get_array(), dtype=float)
+    expected = images[0] / 255 if kind == "integers" else images[0]
+    if kind == "channel":
+        expected = expected[..., 0]
+    np.testing.assert_allclose(drawn[..., : expected.shape[-1]], expected)
+
+
+def test_a_figure_that_fails_leaves_none_behind():
+    constant = FeatureColorDisplay(colors={k: np.ones((1, 5, 6, 3)) for k in "ab"})
+    with pytest.raises(ValueError, match="All rows are equal"):
+        constant.plot()
+    assert plt.get_fignums() == []
+
+
+def test_half_types_and_gradients_are_drawn():
+    X = torch.tensor(blobs(), device="cpu", dtype=torch.float32)
+    expected = feature_colors([X], [X])["view0"]
+    found = feature_colors([X.clone().requires_grad_()], [X])["view0"]
+    np.testing.assert_array_equal(found, expected)
+    found = feature_colors([X.bfloat16()], [X])["view0"]
+    np.testing.assert_allclose(found, expected, atol=0.1)

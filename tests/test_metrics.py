@@ -491,5 +491,8 @@ def test_concordance_of_one_column_is_lins():
     assert concordance_correlation(x[:, None], -x[:, None] + 2 * x.mean()) == (
         pytest.approx(-1)
     )
+    for scale in (1e-200, 1e200):
+        again = concordance_correlation(scale * x[:, None], scale * y[:, None])
+        assert again == pytest.approx(lin)
     with pytest.raises(ValueError, match="All rows are equal"):
         concordance_correlation(np.ones((4, 2)), np.ones((4, 2)))
