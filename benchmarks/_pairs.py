@@ -95,7 +95,8 @@ def split_rows(n_rows, n_paired, seed, n_labelled=0, n_test=2000, n_validation=1
     n_test = min(n_test, left - n_validation)
     if n_test < 10:
         raise SystemExit(
-            f"{n_rows} rows are too few: {n_paired} paired, {n_labelled} labelled."
+            f"{n_rows} rows are too few for {n_paired} paired ones and {n_labelled} "
+            "labelled ones: see --n-paired."
         )
     sizes = (n_paired, n_validation, n_test, n_labelled)
     rows = np.random.default_rng(1000 + seed).permutation(n_rows)

@@ -31,7 +31,8 @@ class RBFAutoScaleAligner(LandmarkAligner):
     change when the features are shifted, rotated or scaled, and `gamma` is solved
     so that their mean over the training rows is the constant `c`. Features of
     different networks and layers thus become comparable, as long as their landmarks
-    are the same objects in the same order.
+    are the same objects in the same order. To search or classify across networks take
+    ``normalize="ridge"`` with it.
 
     Parameters
     ----------

@@ -16,7 +16,11 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import normalize
 
 from sklearn_featalign import HalfSharedMLPAligner, split_views, stack_views
-from sklearn_featalign.metrics import mean_reciprocal_rank, retrieval_accuracy
+from sklearn_featalign.metrics import (
+    make_retrieval_scorer,
+    mean_reciprocal_rank,
+    retrieval_accuracy,
+)
 
 # An epoch that changes nothing.
 STILL = {"max_epochs": 1, "lr": 1e-30}
@@ -342,10 +346,10 @@ def test_a_callback_is_torn_down_when_training_fails():
 
 def test_scores_can_be_monitored():
     X = np.hstack(make_views())
-    monitor = ScoringMonitor(scoring=lambda aligner, X, y: aligner.score(X))
-    make(max_epochs=3).set_callbacks(monitor).fit(X)
-    log = monitor.get_logs()
-    assert log is not None
+    monitor = ScoringMonitor(scoring={"top-1": make_retrieval_scorer()})
+    aligner = make(max_epochs=3).set_callbacks(monitor).fit(X, np.zeros(len(X)))
+    scores = [row["top-1"] for row in monitor.get_logs().data if "top-1" in row]
+    assert len(scores) >= 3 and scores[-1] == aligner.score(X)
 
 
 def test_training_does_not_need_the_users_gradients():

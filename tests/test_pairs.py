@@ -111,7 +111,7 @@ def test_rows_are_disjoint_and_shrink_with_the_data():
     assert len(np.unique(np.concatenate(rows))) == 7000
     few = _pairs.split_rows(178, 50, seed=0)
     assert [len(part) for part in few] == [50, 42, 86, 0]
-    with pytest.raises(SystemExit, match="60 rows are too few: 50 paired"):
+    with pytest.raises(SystemExit, match="60 rows are too few for 50 paired ones"):
         _pairs.split_rows(60, 50, seed=0)
 
 

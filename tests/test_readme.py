@@ -43,10 +43,13 @@ def test_python_examples_run():
 
 def test_python_examples_of_the_start_run(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    np.save("clip.npy", np.zeros((5, 768)))
-    np.save("dino.npy", np.ones((5, 1024)))
+    rng = np.random.default_rng(0)
+    Z = rng.normal(size=(500, 10))
+    np.save("clip.npy", Z @ rng.normal(size=(10, 60)))
+    np.save("dino.npy", Z @ rng.normal(size=(10, 80)))
     namespace = run_blocks(START)
-    assert namespace["both"].shape == (5, 768 + 1024)
+    assert (tmp_path / "retrieval.png").stat().st_size > 1000
+    assert namespace["A"].shape == (500, 60)
     assert namespace["pipeline"].score(namespace["X"], namespace["y"]) > 0.95
     assert namespace["search"].best_score_ > 0.9
     assert namespace["found_apart"] > 0.95
@@ -63,7 +66,10 @@ def test_python_examples_of_the_start_run(tmp_path, monkeypatch, capsys):
     np.testing.assert_allclose(Z_again, Z, rtol=1e-3, atol=0.1)
     assert len(set(namespace["representatives"])) > 55
     assert namespace["outlier_scores"].shape == (900,)
-    assert "of 897 rows" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "of 897 rows" in shown
+    (own_files,) = re.findall(r"([\d.]+)% of 125 rows find their own", shown)
+    assert float(own_files) > 90
 
 
 def test_benchmarks_that_are_named_exist():

@@ -42,19 +42,19 @@ print(search.best_params_, f"{search.score(X_test, y_test):.3f}")
 # Both parameters move along the same family of kernels: ``gamma_`` is what the fit
 # found for a ``c``.
 
+fitted = search.best_estimator_["align"]
+print(f"mean affinity {fitted.mean_affinity_:.3f}, gamma_ {fitted.gamma_:.3f}")
+
 results = pd.DataFrame(search.cv_results_)
 figure, axes = plt.subplots(1, 2, figsize=(8, 3), sharey=True, layout="constrained")
 for ax, name in zip(axes, ("c", "gamma")):
     rows = results.dropna(subset=f"param_align__{name}")
+    tried = rows[f"param_align__{name}"].astype(float)
     ax.errorbar(
-        rows[f"param_align__{name}"].astype(float),
-        rows["mean_test_score"],
-        rows["std_test_score"],
-        marker="o",
-        capsize=3,
+        tried, rows["mean_test_score"], rows["std_test_score"], marker="o", capsize=3
     )
     ax.set(xscale="log", xlabel=name)
-    ax.xaxis.set_major_formatter("{x:g}")
-    ax.xaxis.set_minor_formatter("")
+    ax.set_xticks(tried, [f"{value:g}" for value in tried])
+    ax.minorticks_off()
     ax.grid(alpha=0.3)
 axes[0].set_ylabel("accuracy, three folds")

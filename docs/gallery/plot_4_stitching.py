@@ -39,7 +39,7 @@ for name, aligner in aligners.items():
     stitched.fit(stack_views([A[labelled], None], aligner), y[labelled])
     for view, rows in (("lite0", [A[test], None]), ("lite1", [None, B[test]])):
         score = stitched.score(stack_views(rows, aligner), y[test])
-        accuracy[f"{name}, on {view}"] = score
+        accuracy[f"{name}: lite0 → {view}"] = score
 
 # %%
 # For comparison a classifier for each network, of features as they are. The second had
@@ -47,14 +47,24 @@ for name, aligner in aligners.items():
 
 for view, X in (("lite0", A), ("lite1", B)):
     own = make_pipeline(clone(classifier)).fit(X[labelled], y[labelled])
-    accuracy[f"a classifier of its own, on {view}"] = own.score(X[test], y[test])
+    accuracy[f"features as they are: {view} → {view}"] = own.score(X[test], y[test])
 
-figure, ax = plt.subplots(figsize=(7.5, 3), layout="constrained")
-names = sorted(accuracy, key=lambda name: name.split(" on ")[1])
-colors = ["#56B4E9" if name.endswith("lite0") else "#E69F00" for name in names]
-bars = ax.barh(names, [accuracy[name] for name in names], color=colors)
-ax.bar_label(bars, fmt="%.3f", padding=3)
-ax.axvline(0.1, color="0.5", linestyle=":", label="chance")
-ax.set(xlabel="accuracy; trained on lite0 but for its own on lite1", xlim=(0, 1.1))
-ax.invert_yaxis()
-ax.legend(loc="lower left", bbox_to_anchor=(0.09, 0))
+figure, ax = plt.subplots(figsize=(7.5, 2.8), layout="constrained")
+names = sorted(accuracy, key=lambda name: name[-5:])
+for i, name in enumerate(names):
+    color, marker = ("#0072B2", "o") if name.endswith("lite0") else ("#E69F00", "s")
+    ax.plot(accuracy[name], i, marker, color=color, markersize=9)
+    ax.annotate(
+        f"{accuracy[name]:.3f}",
+        (accuracy[name], i),
+        (8, -4),
+        textcoords="offset points",
+    )
+ax.set(
+    yticks=range(len(names)),
+    yticklabels=names,
+    xlabel="accuracy (chance is 0.1): trained on → used on",
+    xlim=(0.8, 0.92),
+    ylim=(len(names) - 0.5, -0.5),
+)
+ax.grid(alpha=0.3)

@@ -24,19 +24,23 @@ from sklearn_featalign.displays import FlowDisplay
 X, y = shuffle(*load_digits(return_X_y=True), n_samples=1000, random_state=0)
 
 # %%
-# Two principal components of the digits, whose rows each map was not fitted on.
+# Two principal components of five digits, and rows that each map was not fitted on.
 # Quantiles make each column uniform, and leave holes.
 
-train, test = X[:500], X[500:]
+few = y < 5
+train, test, labels = X[few][:250], X[few][250:], y[few][250:]
 quantiles = make_pipeline(PCA(2), QuantileTransformer(n_quantiles=100)).fit(train)
 uniformizer = make_pipeline(PCA(2), PoissonUniformizer()).fit(train)
 
 figure, axes = plt.subplots(1, 2, figsize=(10, 4.6), layout="constrained")
-axes[0].scatter(*quantiles.transform(test).T, c="#0072B2", s=12)
-axes[0].set(title="QuantileTransformer", aspect="equal")
-FlowDisplay.from_estimator(
-    uniformizer, test, y[500:], n_lines=10, ax=axes[1]
-).ax_.set_title("PoissonUniformizer, and its lines of force")
+# Rows that stay where they are look like those that flow.
+U = quantiles.transform(test)
+FlowDisplay(paths=np.stack([U, U], axis=1), lines=[], labels=labels).plot(
+    axes[0], start_kw={"s": 0, "label": None}
+)
+FlowDisplay.from_estimator(uniformizer, test, labels, n_lines=10, ax=axes[1])
+axes[0].set_title("QuantileTransformer")
+axes[1].set_title("PoissonUniformizer, and its lines of force")
 
 # %%
 # Four components, and a classifier after each map.

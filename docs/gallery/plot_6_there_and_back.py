@@ -22,7 +22,8 @@ uniformizer = PoissonUniformizer(random_state=0).fit(train)
 # %%
 # Two moons flow to a square: rows start at the small dots, and end at the large ones.
 
-FlowDisplay.from_estimator(uniformizer, train, y[:500], n_lines=14)
+display = FlowDisplay.from_estimator(uniformizer, train, y[:500], n_lines=14)
+display.ax_.set_title("two moons, and the square that they fill")
 
 # %%
 # And back. Held-out rows return to where they were.

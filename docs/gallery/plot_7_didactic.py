@@ -35,7 +35,7 @@ settings = {
     "c=0.3": {"c": 0.3},
     'c=0.3, whiten="pca"': {"c": 0.3, "whiten": "pca"},
 }
-figure, axes = plt.subplots(len(images), 5, figsize=(15, 12), layout="constrained")
+figure, axes = plt.subplots(len(images), 5, figsize=(13, 11), layout="constrained")
 for row, (title, Y) in zip(axes, images.items()):
     both = np.hstack([X, Y])
     for Z, marker, label in ((X, "o", "view 0"), (Y, "s", "view 1")):
