@@ -225,12 +225,13 @@ class FeatureColorDisplay:
         words = [] if title is None else [title]
         if len(self.colors) > 1:
             words.append(f"agreement {self.agreement:.2f}")
-        rows = {} if self.images is None else {"image": self.images}
-        rows |= self.colors
+        # A view may be called "image" too.
+        rows = [] if self.images is None else [("image", self.images)]
+        rows += self.colors.items()
         n_images = min(max_images, len(next(iter(self.colors.values()))))
         figsize = (1.1 * n_images + 1.2, 1.1 * len(rows) + 0.5)
         self.ax_, self.figure_ = make_axes(ax, f"{type(self).__name__}.plot", figsize)
-        for i, tiles in enumerate(rows.values()):
+        for i, (_, tiles) in enumerate(rows):
             for j, tile in enumerate(tiles[:n_images]):
                 self._draw_tile(tile, i, j)
         self.ax_.set(
@@ -238,7 +239,7 @@ class FeatureColorDisplay:
             ylim=(len(rows) + _GAP, -_GAP),
             xticks=[],
             yticks=np.arange(len(rows)) + 0.5,
-            yticklabels=list(rows),
+            yticklabels=[name for name, _ in rows],
             aspect="equal",
         )
         self.ax_.tick_params(length=0)

@@ -499,6 +499,15 @@ def test_what_cannot_be_drawn_is_refused(call, error, match):
         call()
 
 
+def test_a_view_may_be_called_image():
+    colors = {
+        name: np.random.default_rng(0).random((1, 5, 6, 3))
+        for name in ("image", "text")
+    }
+    display = FeatureColorDisplay(colors=colors, images=np.zeros((1, 5, 6))).plot()
+    assert len(display.ax_.images) == 3
+
+
 def test_three_views_agree_by_pairs():
     rng = np.random.default_rng(0)
     colors = {name: rng.random((1, 5, 6, 3)) for name in "abc"}
