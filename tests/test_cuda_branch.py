@@ -268,6 +268,7 @@ METRICS = {
     "cluster_contrast": lambda X, Y: metrics.cluster_contrast(
         X, Y, np.arange(len(X)) % 3
     ),
+    "concordance_correlation": metrics.concordance_correlation,
     "alignment_loss": metrics.alignment_loss,
     "uniformity_loss": lambda X, Y: metrics.uniformity_loss(X),
 }
