@@ -124,12 +124,16 @@ def enlarge(images, size):
     return images.astype(np.float32)
 
 
-def patch_means(pixels):
-    """Return the mean brightness of each patch."""
+def cut(pixels):
+    """Return the patches of images, by image, row and column."""
     n, size = pixels.shape[:2]
     n_cells = size // CELL
-    cells = pixels.reshape(n, n_cells, CELL, n_cells, CELL, 3)
-    return cells.mean((2, 4, 5))
+    return pixels.reshape(n, n_cells, CELL, n_cells, CELL, 3).swapaxes(2, 3)
+
+
+def patch_means(pixels):
+    """Return the mean brightness of each patch."""
+    return cut(pixels).mean((3, 4, 5))
 
 
 def everywhere(pixels):
@@ -165,10 +169,7 @@ def dense_features(pixels, name, batch_size=20):
         columns, is interpolated.
     """
     if name == "pixels":
-        n, size = pixels.shape[:2]
-        n_cells = size // CELL
-        cells = pixels.reshape(n, n_cells, CELL, n_cells, CELL, 3).swapaxes(2, 3)
-        return {"": cells.reshape(n * n_cells**2, -1)}
+        return {"": cut(pixels).reshape(-1, 3 * CELL**2)}
     network = dense_network(name, pixels)
     n_cells = pixels.shape[1] // CELL
     depths = {depth: [] for depth in network.depths}

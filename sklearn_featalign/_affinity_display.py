@@ -1,10 +1,11 @@
 """Heat maps of affinities."""
 
 import numpy as np
-from sklearn.utils import check_consistent_length, check_random_state, column_or_1d
+from sklearn.utils import check_consistent_length, column_or_1d
 
 from sklearn_featalign._figures import (
     check_matplotlib,
+    choose_rows,
     features_of_views,
     make_axes,
     named_views,
@@ -164,9 +165,7 @@ class AffinityDisplay:
         features = named_views(features)
         check_consistent_length(*features.values(), y)
         n_rows = len(next(iter(features.values())))
-        rows = np.arange(n_rows)
-        if n_rows > max_rows:
-            rows = check_random_state(random_state).permutation(n_rows)[:max_rows]
+        rows = choose_rows(n_rows, max_rows, random_state)
         if y is not None:
             y = column_or_1d(y)[rows]
             order = np.argsort(y, kind="stable")

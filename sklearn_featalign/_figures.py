@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
+from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_featalign._views import split_views
@@ -47,6 +48,13 @@ def normalize_style(style, given, kind):
     from matplotlib.cbook import normalize_kwargs
 
     return style | normalize_kwargs(given, kind)
+
+
+def choose_rows(n_rows, max_rows, random_state):
+    """Return the rows to draw: all in their order, or so many at random."""
+    if n_rows <= max_rows:
+        return np.arange(n_rows)
+    return check_random_state(random_state).permutation(n_rows)[:max_rows]
 
 
 def named_views(features):

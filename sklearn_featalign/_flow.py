@@ -182,7 +182,7 @@ class Flow:
             rows = from_coordinates(points[:, :-1], self.frame)
             return torch.cat([rows, points[:, -1:]], dim=1)
         own = self.find_own(Z) if self.weights is None else None
-        return self.leave(self.follow(Z, own, self.start, self.end))
+        return self.leave(self.follow(Z, own, self.start, self.end), self.end)
 
     def path(self, X, n_points):
         """Return where rows are at heights from the start to the end.
@@ -216,8 +216,7 @@ class Flow:
         for before, height in pairwise([self.start, *heights]):
             if height != before:
                 Z = flow.follow(Z, own, before, height)
-            flow.end = height if self.output == "flow" else math.hypot(height, size)
-            places.append(flow.leave(Z))
+            places.append(self.leave(Z, math.hypot(height, size)))
         return torch.cat(places, dim=1)
 
     def backward(self, out, least, eps):
@@ -307,13 +306,13 @@ class Flow:
         function = partial(projected_velocity, weights=self.weights)
         return integrate(function, points, start, end, self.solver, self.n_steps)
 
-    def leave(self, Z):
-        """Return the output for rows at the end height."""
+    def leave(self, Z, height):
+        """Return the output for rows at a height."""
         if self.output == "flow":
             return from_coordinates(Z, self.frame)
         if self.output == "hemisphere":
-            return to_hemisphere(to_columns(Z, self.frame), self.end)
-        G = to_columns(to_normal(Z, self.end), self.frame) / column_lengths(self.frame)
+            return to_hemisphere(to_columns(Z, self.frame), height)
+        G = to_columns(to_normal(Z, height), self.frame) / column_lengths(self.frame)
         return G if self.output == "normal" else torch.special.ndtr(G)
 
     def enter(self, out, least, eps):

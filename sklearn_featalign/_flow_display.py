@@ -1,12 +1,13 @@
 """Lines of force, and rows that follow them."""
 
 import numpy as np
-from sklearn.utils import check_consistent_length, check_random_state, column_or_1d
+from sklearn.utils import check_consistent_length, column_or_1d
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_featalign._figures import (
     OKABE_ITO,
     check_matplotlib,
+    choose_rows,
     make_axes,
     to_array,
 )
@@ -129,9 +130,8 @@ class FlowDisplay:
         check_consistent_length(X, y)
         if n_points < 2:
             raise ValueError(f"n_points must be at least 2, got {n_points!r}.")
-        if len(X) > max_rows:
-            rows = check_random_state(random_state).permutation(len(X))[:max_rows]
-            X, y = X[rows], None if y is None else y[rows]
+        rows = choose_rows(len(X), max_rows, random_state)
+        X, y = X[rows], None if y is None else y[rows]
         ends = np.quantile(X, (0.01, 0.99), axis=0)
         # In the middle of cells, so that a single line is that of the middle.
         shares = (np.arange(n_lines)[:, None] + 0.5) / max(n_lines, 1)

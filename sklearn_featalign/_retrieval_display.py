@@ -160,8 +160,7 @@ class RetrievalDisplay:
         if max_k is not None and max_k < 1:
             raise ValueError(f"max_k must be at least 1, got {max_k!r}.")
         n_rows = np.array([len(of_pair) for of_pair in ranks])
-        largest = n_rows.min() if max_k is None else max_k
-        k = np.arange(1, (min(largest, 100) if max_k is None else largest) + 1)
+        k = np.arange(1, (min(n_rows.min(), 100) if max_k is None else max_k) + 1)
         found = [
             np.searchsorted(np.sort(of_pair), k, side="right") / len(of_pair)
             for of_pair in ranks
