@@ -10,7 +10,7 @@ from _uniform import PUBLISHED
 from rich.progress import track
 
 from sklearn_featalign import PoissonUniformizer
-from sklearn_featalign._poisson import mean_charge_by_powers, tabulate
+from sklearn_featalign._poisson._fields import mean_charge_by_powers, tabulate
 
 
 def make_rows(n_samples, d, seed=0):

@@ -13,7 +13,7 @@ from half_shared import half_shared
 from rich.progress import track
 from skorch.callbacks import Callback
 
-from sklearn_featalign._modules import (
+from sklearn_featalign._half_shared._network import (
     HalfSharedNetwork,
     encoder_weights,
     head_weights,

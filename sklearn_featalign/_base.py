@@ -1,20 +1,17 @@
-"""What all aligners do alike: views in, output out, names, tags and the score."""
+"""Base class of the aligners: rows split into views, output, names, and the score."""
 
 from contextlib import contextmanager
+from functools import partial
 from itertools import permutations
 from numbers import Integral
 from typing import NamedTuple
 
 import numpy as np
-from sklearn.base import (
-    BaseEstimator,
-    ClassNamePrefixFeaturesOutMixin,
-    TransformerMixin,
-)
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_featalign._persistence import VersionedMixin
+from sklearn_featalign._mixin import TorchTransformerMixin
 from sklearn_featalign._torch import (
     Rows,
     as_like,
@@ -26,12 +23,12 @@ from sklearn_featalign._torch import (
 from sklearn_featalign._views import (
     block,
     check_view_names,
-    find_present,
     output_plan,
     resolve_views,
+    view_masks,
     view_name,
 )
-from sklearn_featalign.metrics import make_retrieval_scorer
+from sklearn_featalign.metrics import retrieval_accuracy
 
 
 def _has_views(estimator):
@@ -46,8 +43,16 @@ def _has_pairs(estimator):
 class Training(NamedTuple):
     """Training rows split into views.
 
-    ``rows`` are all of them, ``columns`` the columns of each view, ``views`` for each
-    view the rows that have it, and ``paired`` the indices of those that have all.
+    Attributes
+    ----------
+    rows : Rows
+        All rows, with the columns of all views.
+    columns : dict of str to ndarray of int
+        The columns of each view.
+    views : dict of str to Rows
+        The rows that have a view, for each view.
+    paired : ndarray of int
+        Indices of the rows that have every view.
     """
 
     rows: Rows
@@ -57,16 +62,20 @@ class Training(NamedTuple):
 
 
 class BaseAligner(
-    ClassNamePrefixFeaturesOutMixin, TransformerMixin, VersionedMixin, BaseEstimator
+    ClassNamePrefixFeaturesOutMixin, TorchTransformerMixin, BaseEstimator
 ):
-    """Base of the aligners.
+    """Base class of the aligners.
 
-    A subclass has the parameters `views`, `output`, `device` and `random_state`, and
-    `batch_size` or ``_row_batch_size``. Its fit
-    goes through `_open_training` and ends with `_torch.write_fit`. It provides
-    ``_view_function(name, rows)``, which returns a function from a batch of these rows
-    of a view to their features, and ``_view_feature_names``, what these are
-    called.
+    A subclass has the parameters `views`, `output`, `device` and `random_state`. Its
+    ``fit`` begins with `_split_training` and ends with `_torch.set_fitted`. It defines
+
+    - ``_load_view(name, rows)``: returns a function that maps a batch of these rows of
+      a view to their features;
+    - ``_view_feature_names``: the names of these features;
+    - ``_metric``: the metric by which aligned rows are compared;
+
+    and, where the defaults do not fit, ``_n_work_columns``, how many numbers are
+    computed for a row, and ``_row_batch_size``, how many rows at a time.
     """
 
     _parameter_constraints = {
@@ -90,21 +99,20 @@ class BaseAligner(
             NaN where a view, or with ``output="coalesce"`` and "mean" every view, is
             absent.
         """
-        check_is_fitted(self)
         X = self._check_rows(X)
-        present = self._find_present(X, self.view_columns_)
-        adding = self.output == "mean"
-        width = self._n_view_features
-        everything = all(mask.all() for mask in present.values())
-        filling = 0.0 if adding else None if everything else np.nan
-        out = full_like(X, self._n_features_out, filling)
+        present = self._view_masks(X, self.view_columns_)
+        is_mean = self.output == "mean"
+        width = len(self._view_feature_names)
+        is_complete = all(mask.all() for mask in present.values())
+        padding = 0.0 if is_mean else None if is_complete else np.nan
+        out = full_like(X, self._n_features_out, padding)
         for name, slot, mask in output_plan(self.output, present):
             if not mask.any():
                 continue
             rows = self._rows(X, self.view_columns_[name], mask)
             target = out[:, slot * width : (slot + 1) * width]
-            rows.collect(self._view_function(name, rows), target, adding)
-        if adding:
+            rows.collect(self._load_view(name, rows), target, is_mean)
+        if is_mean:
             n_present = np.sum(list(present.values()), axis=0, dtype=float)
             n_present[n_present == 0] = np.nan
             out /= as_like(n_present[:, None], out)
@@ -112,19 +120,19 @@ class BaseAligner(
 
     @available_if(_has_views)
     def transform_view(self, X_view, view):
-        """Return the aligned features of rows of which one view is at hand.
+        """Return the aligned features of rows of which only one view is given.
 
         Parameters
         ----------
         X_view : {array-like, tensor} of shape (n_samples, n_view_features)
             The columns of one view.
         view : str or int
-            Its name or index.
+            Name or index of the view.
 
         Returns
         -------
-        X_new : {ndarray, tensor} of shape (n_samples, n_features_out)
-            Aligned features of this view, whatever `output` says.
+        X_new : {ndarray, tensor} of shape (n_samples, n_view_features_out)
+            Aligned features of this view; `output` has no effect.
         """
         check_is_fitted(self)
         name = view_name(view, self.view_columns_)
@@ -138,17 +146,18 @@ class BaseAligner(
         if hasattr(X_view, "columns") and hasattr(self, "feature_names_in_"):
             check_view_names(X_view, name, columns, self.feature_names_in_)
         own = {name: np.arange(len(columns))}
-        return self._align(X, name, own[name], find_present(X, own)[name])
+        return self._align(X, name, own[name], view_masks(X, own)[name])
 
     @available_if(_has_pairs)
     def score(self, X, y=None):
-        """Return how often a row is found across views.
+        """Return the top-1 accuracy of retrieval across views.
 
-        Each row is looked up by its aligned features of one view among those that the
-        same rows have in another view. The score is the share of rows whose nearest one
-        (by cosine, or by the aligner's `metric` if it has one) is their own (top-1),
-        averaged over all ordered pairs of views. It falls with the number of rows that
-        are looked among, so that only scores of equally many rows compare.
+        Each row is searched, by its aligned features of one view, among the aligned
+        features that the same rows have in another view. The score is the share of
+        rows whose nearest neighbour is the row itself, averaged over all ordered pairs
+        of views. Neighbours are nearest by the aligner's `metric` if it has this
+        parameter; otherwise the class says by which metric. The score falls with the
+        number of rows that are searched: compare scores of equally many rows only.
 
         Parameters
         ----------
@@ -162,7 +171,7 @@ class BaseAligner(
         score : float
             Between 0 and 1.
         """
-        return make_retrieval_scorer()(self, X)
+        return self.score_pairs(X, partial(retrieval_accuracy, metric=self._metric))
 
     @available_if(_has_pairs)
     def score_pairs(self, X, score_func):
@@ -181,13 +190,12 @@ class BaseAligner(
         score : float
             Mean over all ordered pairs of views.
         """
-        return float(np.mean(self._map_pairs(X, score_func)))
+        return float(np.mean(self._pair_values(X, score_func)))
 
-    def _map_pairs(self, X, function):
-        """Return a function of the features of two views, of all ordered pairs."""
-        check_is_fitted(self)
+    def _pair_values(self, X, function):
+        """Return ``function(F, G)`` of the features of all ordered pairs of views."""
         X = self._check_rows(X)
-        present = self._find_present(X, self.view_columns_)
+        present = self._view_masks(X, self.view_columns_)
         features = {
             name: self._align(X, name, self.view_columns_[name], mask)
             for name, mask in present.items()
@@ -212,8 +220,8 @@ class BaseAligner(
         Returns
         -------
         names : ndarray of str of shape (n_features_out,)
-            The class name with a number, or for views of their own such as
-            ``clip__rbf0`` the name of the view and the kind of feature with a number.
+            The class name and a number, or with `views` names such as ``clip__rbf0``:
+            the name of the view, the kind of feature and a number.
         """
         check_is_fitted(self)
         if self.views is None or self.output in ("coalesce", "mean"):
@@ -230,23 +238,25 @@ class BaseAligner(
 
     @property
     def _row_batch_size(self):
+        """Number of rows computed at a time."""
         return self.batch_size
 
     @property
-    def _n_view_features(self):
+    def _n_work_columns(self):
+        """Number of values computed for a row of a view."""
         return len(self._view_feature_names)
 
     @property
-    def _n_numbers(self):
-        """How many numbers are computed for a row of a view."""
-        return self._n_view_features
+    def _metric(self):
+        """Metric by which aligned rows of different views are compared."""
+        return "cosine"
 
     @property
     def _n_features_out(self):
         n_slots = len(self.view_columns_) if self.output == "concat" else 1
-        return n_slots * self._n_view_features
+        return n_slots * len(self._view_feature_names)
 
-    def _open_training(self, X, n_outputs):
+    def _split_training(self, X, n_outputs):
         """Check training rows and split them into views.
 
         Returns
@@ -256,7 +266,7 @@ class BaseAligner(
         self._refuse_list_of_views(X)
         values = check_rows(self, X, min_samples=2, allow_nan=_has_views(self))
         columns = resolve_views(self.views, X if hasattr(X, "columns") else values)
-        present = self._find_present(values, columns)
+        present = self._view_masks(values, columns)
         output_plan(self.output, present)
         paired = np.flatnonzero(np.logical_and.reduce(list(present.values())))
         if len(paired) < 2:
@@ -278,15 +288,21 @@ class BaseAligner(
 
     def _check_rows(self, X):
         """Check rows against those of the fit."""
+        check_is_fitted(self)
         self._refuse_list_of_views(X)
-        # scikit-learn's order; with views a wrong number of columns says more.
         if self.views is None:
-            check_names(self, X)
-        array = check_rows(self, X, allow_nan=_has_views(self))
-        if array.shape[1] != self.n_features_in_:
-            raise ValueError(self._width_message(array.shape[1]))
-        if self.views is not None:
-            check_names(self, X)
+            return super()._check_rows(X)
+        array = check_rows(self, X, allow_nan=True)
+        columns = self.view_columns_.items()
+        widths = ", ".join(f"{name!r} ({len(indices)})" for name, indices in columns)
+        hint = (
+            f" Its views are {widths}: use transform_view for one of them alone, or "
+            "sklearn_featalign.stack_views([A, None], aligner), which puts NaN where "
+            "a view is absent."
+        )
+        # The message on a wrong number of columns says more than the one on names.
+        self._check_width(array, self.n_features_in_, hint=hint)
+        check_names(self, X)
         return array
 
     def _refuse_list_of_views(self, X):
@@ -296,43 +312,29 @@ class BaseAligner(
                 "sklearn_featalign.stack_views(X, widths) makes one of them."
             )
 
-    def _width_message(self, n_features):
-        message = (
-            f"X has {n_features} features, but {type(self).__name__} is expecting "
-            f"{self.n_features_in_} features as input."
-        )
-        if self.views is None:
-            return message
-        columns = self.view_columns_.items()
-        widths = ", ".join(f"{name!r} ({len(indices)})" for name, indices in columns)
-        return (
-            f"{message} Its views are {widths}: use transform_view for one of them "
-            "alone, or sklearn_featalign.stack_views([A, None], aligner), which puts "
-            "NaN where a view is absent."
-        )
-
-    def _find_present(self, X, columns):
+    def _view_masks(self, X, columns):
         if self.views is None:
             return {name: np.ones(len(X), dtype=bool) for name in columns}
-        return find_present(X, columns)
+        return view_masks(X, columns)
 
     def _rows(self, X, columns, mask, n_outputs=None):
-        """Return the rows of a view that a mask selects."""
-        n_outputs = n_outputs or self._n_numbers
+        """Return the rows of a view where a mask is true."""
+        n_outputs = n_outputs or self._n_work_columns
         where = None if mask.all() else np.flatnonzero(mask)
         device = resolve_device(self.device, X)
         return Rows(block(X, columns), device, self._row_batch_size, n_outputs, where)
 
     def _align(self, X, name, columns, mask):
         """Return features of a view in some columns of X, NaN outside of a mask."""
-        out = full_like(X, self._n_view_features, None if mask.all() else np.nan)
+        padding = None if mask.all() else np.nan
+        out = full_like(X, len(self._view_feature_names), padding)
         rows = self._rows(X, columns, mask)
-        rows.collect(self._view_function(name, rows), out)
+        rows.collect(self._load_view(name, rows), out)
         return out
 
     @contextmanager
-    def _naming(self, name):
-        """Name the view that an error is about, where there are views."""
+    def _errors_of_view(self, name):
+        """Begin the message of each ValueError with the view, if there are views."""
         try:
             yield
         except ValueError as error:
@@ -343,5 +345,4 @@ class BaseAligner(
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = _has_views(self)
-        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags

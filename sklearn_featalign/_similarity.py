@@ -1,30 +1,28 @@
-"""Similarities between two sets of rows, a block at a time: ranks, neighbours, means.
+"""Similarities between two sets of rows, block by block: ranks, neighbours, means.
 
-Every metric becomes ``X @ Y.T + bias``, with a bias for each row of Y, up to what is
-the same for all rows of Y and thus changes no rank.
+Every metric is written as ``X @ Y.T + bias`` with one bias for each row of Y. Terms
+that are equal for all rows of Y are left out, since they change no rank.
 """
 
 import math
 
 import torch
 
-from sklearn_featalign._coordinates import column_medians, some_rows
+from sklearn_featalign import _memory
+from sklearn_featalign._linalg import column_medians, every_nth, unit_rows
 
-# Numbers in one block.
-_BLOCK = 2**22
-
-# Similarities this close, relative to the norms of their rows, are tied: above the
-# rounding error of a dot product, which depends on where in a matrix product it stands.
+# Tie tolerance, relative to the norms of the two rows. It exceeds the rounding error of
+# a dot product, which depends on its place in the matrix product.
 _TIE_RTOL = 1e-12
 
 
 def similarity_blocks(X, Y, bias=None):
     """Yield slices of the rows of X with their similarities to all rows of Y.
 
-    All blocks share one piece of memory: allocated anew, blocks of this size can leave
-    holes that the next one does not fit into, until all similarities take their place.
+    Each block overwrites the one before: separate allocations of this size would
+    fragment the memory.
     """
-    step = max(1, _BLOCK // len(Y))
+    step = max(1, _memory.BLOCK_NUMBERS // len(Y))
     memory = X.new_empty((min(step, len(X)), len(Y)))
     bias = X.new_zeros(()) if bias is None else bias
     for start in range(0, len(X), step):
@@ -33,17 +31,8 @@ def similarity_blocks(X, Y, bias=None):
         yield rows, torch.addmm(bias, X[rows], Y.T, out=S)
 
 
-def unit_rows(X):
-    """Return rows of unit length; rows of zeros stay."""
-    # In two steps, so that squares neither overflow nor vanish.
-    scale = X.abs().amax(1, keepdim=True)
-    X = X / torch.where(scale > 0, scale, 1.0)
-    norms = X.norm(dim=1, keepdim=True)
-    return X / torch.where(norms > 0, norms, 1.0)
-
-
 def comparable(X, Y, metric):
-    """Return X, Y and the bias that make up the similarities of a metric.
+    """Return X, Y and the bias with which ``X @ Y.T + bias`` ranks as a metric does.
 
     Parameters
     ----------
@@ -64,13 +53,12 @@ def comparable(X, Y, metric):
 
 
 def euclidean(X, Y):
-    """Return X and Y moved and scaled, the bias, and the scale.
+    """Return X and Y shifted and scaled, the bias, and the scale.
 
-    From :math:`|x - y|^2 = |x|^2 - 2 (x y - |y|^2 / 2)`, in which the first term orders
-    nothing.
+    In :math:`|x - y|^2 = |x|^2 - 2 (x y - |y|^2 / 2)` the first term changes no rank.
     """
-    # A median stays among most rows when others are far away.
-    origin = column_medians(Y[some_rows(len(Y))])
+    # The median, unlike the mean, stays among most rows if others are far away.
+    origin = column_medians(Y[every_nth(len(Y))])
     X, Y = X - origin, Y - origin
     scale = torch.maximum(largest(X), largest(Y))
     X, Y = X / scale, Y / scale
@@ -78,13 +66,13 @@ def euclidean(X, Y):
 
 
 def largest(X):
-    """Return the largest absolute value, or one if all are zero."""
+    """Return the largest absolute value, or one if all values are zero."""
     value = X.abs().max()
     return torch.where(value > 0, value, 1.0)
 
 
 def neighbor_means(X, Y, n_neighbors):
-    """Return for each row of X its mean dot product with the nearest rows of Y."""
+    """Return the mean dot product of each row of X with its nearest rows of Y."""
     means = X.new_empty(len(X))
     for rows, S in similarity_blocks(X, Y):
         means[rows] = S.topk(n_neighbors).values.mean(1)
@@ -92,22 +80,23 @@ def neighbor_means(X, Y, n_neighbors):
 
 
 def own_ranks(X, Y, bias):
-    """Return the rank of row i of Y among all rows of Y, seen from row i of X.
+    """Return the rank of row i of Y among all rows of Y by similarity to row i of X.
 
     Returns
     -------
     ranks : tensor of shape (n_samples,)
-        From 1. Rows that are tied with the own one count half.
+        The nearest has rank 1. Each row that is tied with row i adds a half.
     """
     norms, sizes = Y.norm(dim=1), bias.abs()
     ranks = X.new_empty(len(X))
     for rows, S in similarity_blocks(X, Y, bias):
         own = S.diagonal(rows.start)[:, None]
         reach = X[rows].norm(dim=1, keepdim=True)
-        # No two similarities of a row that differ by more are tied.
+        # An upper bound of the tie tolerances of all rows of Y.
         widest = 2 * _TIE_RTOL * (reach * norms.max() + sizes.max())
         above, tied = ranks_within(S, own, widest)
-        # Which is too wide where one row of Y is far out.
+        # This bound is loose if Y has outliers: where it leaves rows tied, they are
+        # counted anew with a tolerance for each row of Y.
         unsure = tied.nonzero()[:, 0]
         if len(unsure):
             errors = _TIE_RTOL * (reach[unsure] * norms + sizes)
@@ -120,15 +109,15 @@ def own_ranks(X, Y, bias):
 
 
 def ranks_within(S, own, margin):
-    """Return how many similarities are above the own one, and tied with it."""
-    # 32 bits, since sums of booleans in 64 take twice as long.
+    """Return how many similarities exceed the own one, and how many tie with it."""
+    # Sums of booleans in 32 bits take half the time of sums in 64.
     above = (S > own + margin).sum(1, dtype=torch.int32)
     tied = (S >= own - margin).sum(1, dtype=torch.int32) - above - 1
     return above, tied
 
 
 def neighbors_within(X, bias, n_neighbors):
-    """Return the indices of the nearest other rows of each row.
+    """Return the indices of the nearest neighbours of each row among the other rows.
 
     Returns
     -------
@@ -144,10 +133,10 @@ def neighbors_within(X, bias, n_neighbors):
 def log_mean_gaussian(X, t):
     r"""Return :math:`\log` of the mean of :math:`e^{-t \|x - x'\|^2}` over all pairs.
 
-    The pairs are those of different rows.
+    A row and itself are no pair.
     """
     X, _, bias, scale = euclidean(X, X)
-    # Finite, so that no distance of zero becomes NaN.
+    # A finite rate keeps distances of zero from becoming NaN.
     rate = min(t * scale * scale, 1e300)
     sums = X.new_empty(len(X))
     for rows, S in similarity_blocks(X, X, bias):
@@ -158,7 +147,7 @@ def log_mean_gaussian(X, t):
 
 
 def affinity_by_label(X, Y, labels, gamma):
-    """Return the mean affinity across X and Y of pairs of equal and of unequal label.
+    """Return the mean affinity of rows of X and Y, with equal and with other labels.
 
     The bandwidth is `gamma` times twice the total variance of X and Y stacked.
     """
@@ -181,7 +170,7 @@ def affinity_by_label(X, Y, labels, gamma):
 def centred_overlap(X, Y):
     r"""Return :math:`\langle K_X, K_Y \rangle` of the centred linear kernels.
 
-    By products of features, or of rows where those are fewer.
+    Computed from products of columns, or of rows if there are fewer rows than columns.
     """
     X, Y = X - X.mean(0), Y - Y.mean(0)
     if max(X.shape[1], Y.shape[1]) <= len(X):

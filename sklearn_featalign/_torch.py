@@ -1,7 +1,4 @@
-"""The only gate between arrays and tensors: validation, devices, batches of rows.
-
-This module imports nothing from the package.
-"""
+"""The only gate between arrays and tensors: validation, devices, batches of rows."""
 
 import numpy as np
 import torch
@@ -9,8 +6,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import assert_all_finite, check_array
 from sklearn.utils.validation import validate_data
 
-# Size of one batch of rows with the output it leads to, in float64 numbers.
-_BATCH_NUMBERS = 2**22
+from sklearn_featalign import _memory
 
 
 def resolve_device(device, X=None):
@@ -19,14 +15,14 @@ def resolve_device(device, X=None):
     Parameters
     ----------
     device : str
-        "auto" is the device of X where X is a CUDA tensor, else CUDA where there is
-        one, else the CPU.
+        "auto" is the device of X if X is a CUDA tensor; otherwise it is CUDA if the
+        machine has it, and the CPU if not.
     X : ndarray or tensor, optional
 
     Raises
     ------
     ValueError
-        If the machine has no such device, or one without float64.
+        If the machine does not have the device, or the device does not have float64.
     """
     n_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if device == "auto":
@@ -43,46 +39,45 @@ def resolve_device(device, X=None):
     return torch.device(device)
 
 
-def products_are_exact(device):
-    """Return whether products of float32 are not allowed to lose digits on a device.
+def matmul_is_full_precision(device):
+    """Return whether float32 matrix products have full precision.
 
-    By default they are not; TF32 and bfloat16 are switched on globally, or around a
-    call.
+    They have, unless the user enabled TF32 or bfloat16, globally or by autocast.
     """
     if torch.is_autocast_enabled(device.type):
         return False
-    places = torch.backends.cuda.matmul, torch.backends.mkldnn.matmul
-    if hasattr(places[0], "fp32_precision"):
-        return all(place.fp32_precision in ("none", "ieee") for place in places)
-    # Before torch 2.9.
+    backends = torch.backends.cuda.matmul, torch.backends.mkldnn.matmul
+    if hasattr(backends[0], "fp32_precision"):
+        return all(backend.fp32_precision in ("none", "ieee") for backend in backends)
+    # Releases of torch before 2.9 have one setting for all backends.
     return torch.get_float32_matmul_precision() == "highest"
 
 
 def torch_generator(random_state, device="cpu"):
-    """Return a generator of its own, seeded by a draw from a RandomState.
+    """Return a new generator, seeded by a draw from a RandomState.
 
-    One on the CPU draws the same numbers wherever they go afterwards.
+    A generator on the CPU draws the same numbers whatever device they are sent to.
     """
     seed = int(random_state.randint(2**31 - 1))
     return torch.Generator(device).manual_seed(seed)
 
 
 def check_rows(estimator, X, *, min_samples=1, allow_nan=False, input_name="X"):
-    """Check the values of X and return it as an array, or a detached tensor, of floats.
+    """Check the values of X and return it as a float array or a detached float tensor.
 
-    float32 and float64 stay, half types become float32, all else float64. Nothing is
-    written on the estimator and the columns are not compared with those of its fit:
-    that is up to the caller and `check_names`.
+    float32 and float64 are kept, half types become float32, and everything else
+    becomes float64. The estimator is not changed, and the columns are not compared with
+    those of its fit: see `check_names`.
 
     Parameters
     ----------
     estimator : estimator or None
-        Named in the errors.
+        Errors give its name.
     X : {array-like, tensor} of shape (n_samples, n_features)
     min_samples : int
     allow_nan : bool
     input_name : str
-        What X is called in the errors.
+        The name of X in errors.
 
     Returns
     -------
@@ -94,8 +89,8 @@ def check_rows(estimator, X, *, min_samples=1, allow_nan=False, input_name="X"):
             f"Sparse data was passed for {input_name}, but dense data is required."
         )
     array = check_array(
-        _stand_in(X),
-        # "numeric" refuses strings of digits, which a dtype of float would parse.
+        _dummy_array(X),
+        # dtype="numeric" refuses strings of digits; a float dtype would parse them.
         dtype="numeric",
         ensure_all_finite="allow-nan" if allow_nan else True,
         ensure_min_samples=min_samples,
@@ -106,7 +101,7 @@ def check_rows(estimator, X, *, min_samples=1, allow_nan=False, input_name="X"):
         dtype = np.float32 if is_single(array) else np.float64
         return array.astype(dtype, copy=False)
     X = X.detach().to(torch.float32 if is_single(X) else torch.float64)
-    # Which takes no memory, and is NaN where anything is.
+    # aminmax propagates NaN and, unlike isfinite(X), allocates nothing of X's size.
     if torch.isfinite(torch.stack(X.aminmax())).all():
         return X
     refused = torch.isinf(X) if allow_nan else ~torch.isfinite(X)
@@ -118,30 +113,30 @@ def check_rows(estimator, X, *, min_samples=1, allow_nan=False, input_name="X"):
 
 
 def check_names(estimator, X):
-    """Refuse columns whose names are not those of the fit."""
-    # Without ensure_2d their number is not looked at.
+    """Raise an error if the columns have other names than in the fit."""
+    # ensure_2d=False leaves the number of columns unchecked.
     validate_data(estimator, X, reset=False, skip_check_array=True, ensure_2d=False)
 
 
-def seen_columns(X):
-    """Return the attributes of a fit that are about the columns of X."""
+def feature_attributes(X):
+    """Return ``n_features_in_`` and, if columns have names, ``feature_names_in_``."""
     scratch = BaseEstimator()
-    validate_data(scratch, _stand_in(X), reset=True, skip_check_array=True)
+    validate_data(scratch, _dummy_array(X), reset=True, skip_check_array=True)
     return vars(scratch)
 
 
-def write_fit(estimator, fitted, optional=()):
-    """Write all that a fit has found on an estimator, when nothing can fail any more.
+def set_fitted(estimator, fitted, optional=()):
+    """Set all fitted attributes of an estimator at once, as the last step of a fit.
 
-    So one that fails or is interrupted leaves an older fit usable.
+    A fit that fails or is interrupted before this point leaves the previous one usable.
 
     Parameters
     ----------
     estimator : estimator
     fitted : dict
-        Attributes, those of `seen_columns` among them.
+        Attributes by name, `feature_attributes` among them.
     optional : sequence of str
-        Those that not every fit has: what an older one left goes.
+        Attributes that only some fits have: those of the previous fit are deleted.
     """
     attributes = vars(estimator)
     for name in ("feature_names_in_", *optional):
@@ -150,14 +145,17 @@ def write_fit(estimator, fitted, optional=()):
 
 
 def is_single(X):
-    """Return whether an array or tensor is of single or half precision."""
+    """Return whether an array or tensor has single or half precision."""
     if isinstance(X, torch.Tensor):
         return X.is_floating_point() and X.dtype.itemsize <= 4
     return X.dtype.kind == "f" and X.dtype.itemsize <= 4
 
 
-def _stand_in(X):
-    """Return for a tensor an array of its shape and kind that takes no memory."""
+def _dummy_array(X):
+    """Return a broadcast dummy array of a tensor's shape, and anything else as it is.
+
+    scikit-learn's validators then run on tensors without a copy.
+    """
     if not isinstance(X, torch.Tensor):
         return X
     kind = np.complex64 if X.is_complex() else np.float32
@@ -165,62 +163,107 @@ def _stand_in(X):
 
 
 def torch_dtype(array):
-    """Return the dtype of torch that an array would have."""
+    """Return the torch dtype that corresponds to an array's dtype."""
     return torch.from_numpy(np.empty(0, array.dtype)).dtype
 
 
 def full_like(X, n_columns, value=None):
-    """Return an array or tensor like X, of another width, filled with a value."""
+    """Return an array or tensor like X with another number of columns.
+
+    It is filled with a value, or left uninitialised if the value is None.
+    """
     shape = (X.shape[0], n_columns)
-    if value is None:
-        return (
-            X.new_empty(shape)
-            if isinstance(X, torch.Tensor)
-            else np.empty(shape, X.dtype)
-        )
     if isinstance(X, torch.Tensor):
-        return torch.full(shape, value, dtype=X.dtype, device=X.device)
+        return X.new_empty(shape) if value is None else X.new_full(shape, value)
+    if value is None:
+        return np.empty(shape, X.dtype)
     return np.full(shape, value, dtype=X.dtype)
 
 
-class Rows:
-    """Rows of X, in batches on a device, float32 or float64 as they came.
+def to_device(X, device):
+    """Return an array or tensor as a contiguous tensor on a device, not to be written.
 
-    Where products of float32 may lose digits all are float64.
+    Parameters
+    ----------
+    X : {ndarray, tensor}
+    device : torch.device
+
+    Returns
+    -------
+    X : tensor
+        It may share its memory with the array.
+    """
+    if isinstance(X, np.ndarray):
+        # torch.from_numpy needs writable memory and positive strides.
+        if not (X.flags.c_contiguous and X.flags.writeable):
+            X = np.array(X, order="C")
+        X = torch.from_numpy(X)
+    # A batch is copied from pinned memory while the host goes on. Pinned memory is
+    # cached and not given back, so larger tensors are copied without it.
+    is_sent = device.type == "cuda" and not X.is_cuda
+    is_sent = is_sent and X.numel() <= _memory.BATCH_NUMBERS
+    X = X.pin_memory() if is_sent else X
+    # Sums over rows in another memory layout differ in their last digits.
+    return X.to(device, non_blocking=is_sent).contiguous()
+
+
+class Rows:
+    """Rows of X on a device, in batches: ``for batch in rows``.
+
+    Batches have the precision of X, float32 or float64. They are float64 where float32
+    matrix products do not have full precision.
 
     Parameters
     ----------
     X : {ndarray, tensor} of shape (n_samples, n_features)
     device : torch.device
     batch_size : int or "auto"
-        Rows in a batch.
+        Rows in a batch. With "auto" a batch and its outputs take at most 32 MiB, and a
+        few copies of these are in memory at a time.
     n_outputs : int
-        Numbers computed for each row; "auto" lets these and the features of a batch
-        take 32 MiB at most, of which a few copies are at work at a time.
+        Numbers computed for each row; used by "auto" only.
     where : ndarray of int, optional
-        The rows of X that are meant, in this order; all by default.
+        Indices of the selected rows of X, in this order; all rows by default.
+
+    Attributes
+    ----------
+    kept_bytes : int
+        How much may be kept in memory from one pass over the rows to the next: nothing
+        once memory has run out.
     """
 
-    def __init__(self, X, device, batch_size, n_outputs, where=None):
+    def __init__(self, X, device, batch_size, n_outputs=0, where=None):
         self.X = X
         self.device = device
         self.where = where
-        is_exact = is_single(X) and products_are_exact(device)
+        is_exact = is_single(X) and matmul_is_full_precision(device)
         self.dtype = torch.float32 if is_exact else torch.float64
         if batch_size == "auto":
-            batch_size = max(1, _BATCH_NUMBERS // (X.shape[1] + n_outputs))
+            batch_size = max(1, _memory.BATCH_NUMBERS // (X.shape[1] + n_outputs))
         self.batch_size = batch_size
+        self.kept_bytes = _memory.KEPT_BYTES
 
     def __len__(self):
         """Return the number of rows."""
         return self.X.shape[0] if self.where is None else len(self.where)
 
+    def __iter__(self):
+        """Yield one batch after the other."""
+        for start in range(0, len(self), self.batch_size):
+            yield self.load(slice(start, start + self.batch_size))
+
     def at(self, where):
         """Return other rows of the same X."""
-        return Rows(self.X, self.device, self.batch_size, 0, where)
+        return Rows(self.X, self.device, self.batch_size, where=where)
+
+    def in_smaller_batches(self):
+        """Return the same rows in batches of half the size, with nothing kept."""
+        rows = Rows(self.X, self.device, self.batch_size // 2, where=self.where)
+        rows.kept_bytes = 0
+        return rows
 
     def _positions(self, rows):
-        """Return where a slice of the rows stands in X, as X takes it for an index."""
+        """Return the positions in X of a slice of the rows, as an index of X."""
         if self.where is None:
             return rows
         where = self.where[rows]
@@ -228,28 +271,15 @@ class Rows:
         return torch.from_numpy(where).to(self.X.device) if is_tensor else where
 
     def take(self, rows=slice(None)):
-        """Return a slice of the rows as they came."""
+        """Return a slice of the rows as part of X."""
         return self.X[self._positions(rows)]
 
     def load(self, rows=slice(None)):
         """Return a slice of the rows on the device, not to be written to."""
-        taken = self.take(rows)
-        if isinstance(taken, np.ndarray):
-            # Torch wants writable memory and positive strides.
-            if not (taken.flags.c_contiguous and taken.flags.writeable):
-                taken = np.array(taken, order="C")
-            taken = torch.from_numpy(taken)
-        # From pinned memory, which is not given back, a batch is copied while the host
-        # goes on.
-        sent = self.device.type == "cuda" and not taken.is_cuda
-        sent = sent and taken.numel() <= _BATCH_NUMBERS
-        taken = taken.pin_memory() if sent else taken
-        taken = taken.to(self.device, non_blocking=sent)
-        # Sums over rows that are laid out otherwise differ in their last digits.
-        return taken.to(self.dtype).contiguous()
+        return to_device(self.take(rows), self.device).to(self.dtype)
 
     def to_numpy(self):
-        """Return the rows as they came, in an array of their own."""
+        """Return a copy of the rows as an array."""
         taken = self.take()
         if isinstance(taken, torch.Tensor):
             taken = taken.cpu().numpy()
@@ -257,87 +287,90 @@ class Rows:
 
     @property
     def rounding(self):
-        """Standard deviation of the rounding errors of numbers just below one."""
+        """Standard deviation of the rounding error of a number just below one."""
         return (2.0**-24 if is_single(self.X) else 2.0**-53) / 3**0.5
 
-    def map(self, function):
-        """Yield ``function(batch)`` for one batch after the other.
+    def collect(self, function, out, add=False):
+        """Write ``function(batch)`` of all batches into the same rows of a container.
 
         Where CUDA runs out of memory the batch is halved, down to one row.
-        """
-        start, size = 0, self.batch_size
-        while start < len(self):
-            size = min(size, len(self) - start)
-            result = self._attempt(function, slice(start, start + size), size == 1)
-            if result is None:
-                size //= 2
-                continue
-            yield result
-            # Gives way to the next one.
-            del result
-            start += size
-
-    def _attempt(self, function, rows, last):
-        """Return the result for a batch, or None if it does not fit.
-
-        The retry has to come from outside the except clause, whose traceback keeps
-        the tensors of the failed attempt alive.
-        """
-        try:
-            return function(self.load(rows))
-        except torch.OutOfMemoryError:
-            if last:
-                raise
-        torch.cuda.empty_cache()
-        return None
-
-    def collect(self, function, out, add=False):
-        """Write ``function(batch)`` for all rows into these rows of a container.
 
         Parameters
         ----------
         function : callable
         out : {ndarray, tensor} of shape (len(X), n_outputs)
-            Of the kind of X.
+            An array if X is one, otherwise a tensor.
         add : bool
-            Whether to add to what is there.
+            Whether to add to the values that are there.
         """
-        start, waiting = 0, None
-        dtype = out.dtype if isinstance(out, torch.Tensor) else torch_dtype(out)
-        # Memory may run out in the conversion, too.
-        for block in self.map(lambda batch: function(batch).to(dtype)):
-            rows = self._positions(slice(start, start + len(block)))
-            start += len(block)
-            # While the device works on this one, that before is written.
+        is_tensor = isinstance(out, torch.Tensor)
+        dtype = out.dtype if is_tensor else torch_dtype(out)
+        start, size, waiting = 0, self.batch_size, None
+        while start < len(self):
+            size = min(size, len(self) - start)
+            rows = slice(start, start + size)
+            block = self._attempt(function, rows, dtype, is_last=size == 1)
+            if block is None:
+                size //= 2
+                continue
+            start += size
+            # The previous block is written while the device computes this one.
             if waiting is not None:
-                write(*waiting)
+                write_block(out, *waiting, add)
             waiting = None
-            if block.is_cuda and not (isinstance(out, torch.Tensor) and out.is_cuda):
-                waiting = out, rows, fetch(block), add
+            if block.is_cuda and not (is_tensor and out.is_cuda):
+                waiting = self._positions(rows), *copy_to_host(block)
             else:
-                write(out, rows, lambda block=block: block, add)
+                write_block(out, self._positions(rows), block, None, add)
+            # Its memory is free before the next block is computed.
             del block
         if waiting is not None:
-            write(*waiting)
+            write_block(out, *waiting, add)
+
+    def _attempt(self, function, rows, dtype, is_last):
+        """Return the block of a batch in a dtype, or None if memory does not suffice.
+
+        The caller retries after the except clause has ended: its traceback keeps the
+        tensors of the failed attempt alive.
+        """
+        try:
+            return function(self.load(rows)).to(dtype)
+        except torch.OutOfMemoryError:
+            if is_last:
+                raise
+        torch.cuda.empty_cache()
+        return None
 
 
-def fetch(block):
-    """Send a block to the host, and return a function that waits for it."""
+def with_smaller_batches(function, rows, *args, **kwargs):
+    """Return ``function(rows, *args, **kwargs)``, retried where CUDA has no memory.
+
+    Each retry halves the batches, down to one row.
+    """
+    while True:
+        try:
+            return function(rows, *args, **kwargs)
+        except torch.OutOfMemoryError:
+            if rows.batch_size == 1:
+                raise
+        # The except clause has ended, and with it the failed attempt's tensors.
+        torch.cuda.empty_cache()
+        rows = rows.in_smaller_batches()
+
+
+def copy_to_host(block):
+    """Start to copy a block to the host; return the copy and the event of its end."""
     host = torch.empty(block.shape, dtype=block.dtype, device="cpu", pin_memory=True)
     host.copy_(block, non_blocking=True)
-    arrived = torch.cuda.Event()
-    arrived.record(torch.cuda.current_stream(block.device))
-
-    def wait():
-        arrived.synchronize()
-        return host
-
-    return wait
+    event = torch.cuda.Event()
+    event.record(torch.cuda.current_stream(block.device))
+    return host, event
 
 
-def write(out, rows, wait, add):
-    """Write a block into rows of a container, or add it, as soon as it is there."""
-    block = wait()
+def write_block(out, rows, block, event, add):
+    """Write a block into rows of a container, or add it, after its event."""
+    if event is not None:
+        event.synchronize()
     block = block.to(out.device) if isinstance(out, torch.Tensor) else block.numpy()
     if add:
         out[rows] += block
@@ -346,25 +379,31 @@ def write(out, rows, wait, add):
 
 
 def as_like(values, X):
-    """Return an array as an array or tensor of the kind, dtype and device of X."""
+    """Return an array as an array or tensor with the dtype and device of X."""
     if isinstance(X, torch.Tensor):
         return torch.from_numpy(values).to(X)
     return values.astype(X.dtype)
 
 
 def to_numpy(state):
-    """Return a dict with its tensors turned into arrays of their own."""
-    return {
-        name: value.cpu().numpy().copy() if isinstance(value, torch.Tensor) else value
-        for name, value in state.items()
-    }
+    """Return a state with dicts instead of NamedTuples and arrays instead of tensors.
+
+    Parameters
+    ----------
+    state : NamedTuple, dict, tensor or anything else
+        NamedTuples and dicts may hold one another.
+    """
+    if hasattr(state, "_asdict"):
+        state = state._asdict()
+    if isinstance(state, dict):
+        return {name: to_numpy(value) for name, value in state.items()}
+    return state.cpu().numpy().copy() if isinstance(state, torch.Tensor) else state
 
 
 def to_torch(state, device, dtype=None):
-    """Return a dict with its arrays turned into tensors on a device, of a dtype."""
-    return {
-        name: torch.tensor(value, dtype=dtype, device=device)
-        if isinstance(value, np.ndarray)
-        else value
-        for name, value in state.items()
-    }
+    """Return nested dicts with tensors on a device instead of arrays."""
+    if isinstance(state, dict):
+        return {name: to_torch(value, device, dtype) for name, value in state.items()}
+    if isinstance(state, np.ndarray):
+        return torch.tensor(state, dtype=dtype, device=device)
+    return state

@@ -7,13 +7,11 @@ import torch
 from sklearn.utils import check_array, check_consistent_length
 from sklearn.utils._indexing import _get_column_indices
 
+from sklearn_featalign import _memory
 from sklearn_featalign._torch import is_single
 
-# Values of `output` that a view cannot be called by.
+# Values of `output`, which cannot be names of views.
 OUTPUTS = ("concat", "coalesce", "mean")
-
-# Numbers looked at in one go for NaN.
-_CHUNK = 2**24
 
 
 def resolve_views(views, X):
@@ -120,7 +118,7 @@ def block(X, columns):
     return X[:, columns]
 
 
-def find_present(X, columns):
+def view_masks(X, columns):
     """Return for each view the rows that have it.
 
     Parameters
@@ -155,13 +153,13 @@ def find_present(X, columns):
 
 def _count_nan(X):
     """Return the number of NaN in each row."""
-    step = max(1, _CHUNK // X.shape[1])
+    step = max(1, _memory.NAN_CHUNK // X.shape[1])
     is_nan = torch.isnan if isinstance(X, torch.Tensor) else np.isnan
     counts = [is_nan(X[i : i + step]).sum(1) for i in range(0, len(X), step)]
     if not isinstance(X, torch.Tensor):
         return np.concatenate(counts)
     counts = torch.cat(counts)
-    # Rows that lack nothing leave a device nothing to say.
+    # Skip the copy from the device if nothing is missing.
     return counts.cpu().numpy() if counts.any() else np.zeros(len(X), dtype=np.int64)
 
 
@@ -305,11 +303,11 @@ def split_views(X, views):
     return [block(X, indices) for indices in columns.values()]
 
 
-def keep_view(X, name, columns):
+def hide_other_views(X, name, columns):
     """Return the rows that have a view, all other columns NaN, and their indices."""
     values = _check_block(X)
     own = block(values, columns[name])
-    rows = np.flatnonzero(find_present(values, {name: columns[name]})[name])
+    rows = np.flatnonzero(view_masks(values, {name: columns[name]})[name])
     if not len(rows):
         raise ValueError(f"No row of X has view {name!r}.")
     kept = _fill({name: own[rows]}, columns, values.shape[1])

@@ -6,6 +6,8 @@ import sklearn_featalign
 from sklearn_featalign import (
     HalfSharedMLPAligner,
     KernelGCCAAligner,
+    PoissonDenoiser,
+    PoissonField,
     PoissonUniformizer,
     RBFAutoScaleAligner,
     split_views,
@@ -14,11 +16,12 @@ from sklearn_featalign import (
 ESTIMATORS = [
     getattr(sklearn_featalign, name)
     for name in sklearn_featalign.__all__
-    if isinstance(getattr(sklearn_featalign, name), type)
+    if hasattr(getattr(sklearn_featalign, name), "fit")
 ]
 # Training shorter than by default, and fewer steps.
 SHORTER = {HalfSharedMLPAligner: {"max_epochs": 3}, PoissonUniformizer: {"n_steps": 6}}
 FLOW = SHORTER[PoissonUniformizer]
+PROJECTED = {"field__max_epochs": 3, **FLOW}
 # For the checks of scikit-learn.
 VARIANTS = [
     *(Estimator(**SHORTER.get(Estimator, {})) for Estimator in ESTIMATORS),
@@ -31,11 +34,9 @@ VARIANTS = [
     HalfSharedMLPAligner(target="joint_pca", loss="mse", input_noise=0.1, max_epochs=3),
     PoissonUniformizer(output="hemisphere", solver="midpoint", n_charges=5, **FLOW),
     PoissonUniformizer(output="normal", scaling="view", batch_size=50, **FLOW),
-    PoissonUniformizer(direction="contract", **FLOW),
-    PoissonUniformizer(field="network", max_epochs=3, **FLOW),
-    PoissonUniformizer(
-        field="network", parametrization="projected", max_epochs=3, **FLOW
-    ),
+    PoissonDenoiser(**FLOW),
+    PoissonUniformizer(field=PoissonField(max_epochs=3), **FLOW),
+    PoissonUniformizer.from_document(**PROJECTED),
 ]
 
 # For rows of `_samples.blobs`, which have four columns.
@@ -63,11 +64,11 @@ ALIGNERS = WITH_LANDMARKS | {
     "poisson compressed": PoissonUniformizer(
         n_charges=60, output="hemisphere", solver="midpoint", random_state=0, **FLOW
     ),
-    "poisson contract": PoissonUniformizer(direction="contract", **FLOW),
-    "poisson network": PoissonUniformizer(field="network", **FLOW, **MLP),
-    "poisson projected": PoissonUniformizer(
-        field="network", parametrization="projected", **FLOW, **MLP
+    "poisson denoiser": PoissonDenoiser(**FLOW),
+    "poisson network": PoissonUniformizer(
+        field=PoissonField(max_epochs=3), random_state=0, **FLOW
     ),
+    "poisson projected": PoissonUniformizer.from_document(random_state=0, **PROJECTED),
 }
 # Slower than the others, and for tests that are about it.
 ADAPTIVE = {

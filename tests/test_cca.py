@@ -5,7 +5,7 @@ import pytest
 import torch
 from _samples import generalised
 
-from sklearn_featalign._cca import (
+from sklearn_featalign._half_shared._cca import (
     apply_map,
     canonical_maps,
     choose_ridge,

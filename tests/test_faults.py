@@ -25,9 +25,15 @@ def test_an_interrupted_refit_leaves_the_old_fit_usable(aligner, monkeypatch):
     def interrupt(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("sklearn_featalign._affinity.solve_rate", interrupt)
-    monkeypatch.setattr("sklearn_featalign._training.batch_affinity", interrupt)
-    monkeypatch.setattr("sklearn_featalign._poisson_uniformizer.isometry", interrupt)
+    monkeypatch.setattr(
+        "sklearn_featalign._kernels._bandwidth.solve_bandwidth", interrupt
+    )
+    monkeypatch.setattr(
+        "sklearn_featalign._half_shared._losses.batch_affinity", interrupt
+    )
+    monkeypatch.setattr(
+        "sklearn_featalign._poisson._transformer.metric_factor", interrupt
+    )
     with pytest.raises(KeyboardInterrupt):
         aligner.fit(fewer_columns(X, aligner))
     np.testing.assert_array_equal(aligner.transform(X), before)

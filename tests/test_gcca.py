@@ -8,8 +8,8 @@ import torch
 from scipy.linalg import fractional_matrix_power, qr, svd
 from sklearn.preprocessing import normalize
 
-from sklearn_featalign._affinity import ridge_inverse
-from sklearn_featalign._gcca import (
+from sklearn_featalign._kernels._bandwidth import ridge_inverse
+from sklearn_featalign._kernels._gcca import (
     append_hubness,
     hat_matrix,
     held_out_features,

@@ -3,7 +3,7 @@ import pytest
 import torch
 from sklearn.kernel_approximation import Nystroem
 
-from sklearn_featalign._landmarks import select_landmarks
+from sklearn_featalign._kernels._landmarks import select_landmarks
 
 METHODS = ["random", "farthest", "kmeans++"]
 

@@ -7,7 +7,7 @@ from scipy.special import log_softmax
 from sklearn.metrics.pairwise import rbf_kernel
 from sklearn.preprocessing import normalize
 
-from sklearn_featalign._losses import (
+from sklearn_featalign._half_shared._losses import (
     affinity_loss,
     batch_affinity,
     contrastive_loss,

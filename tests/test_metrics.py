@@ -21,7 +21,7 @@ from sklearn.neighbors import NearestNeighbors
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import KernelCenterer, StandardScaler
 
-from sklearn_featalign import RBFAutoScaleAligner, _similarity, stack_views
+from sklearn_featalign import RBFAutoScaleAligner, _memory, stack_views
 from sklearn_featalign.metrics import (
     alignment_loss,
     cluster_contrast,
@@ -47,7 +47,7 @@ SIMILARITIES = {
 def blocks(request, monkeypatch):
     """Compute everything in one block, and in blocks of a few rows."""
     if request.param == "many blocks":
-        monkeypatch.setattr(_similarity, "_BLOCK", 150)
+        monkeypatch.setattr(_memory, "BLOCK_NUMBERS", 150)
 
 
 def pairs(n_samples=60, n_features=5, noise=1.0, seed=0):

@@ -16,7 +16,7 @@ from _samples import blobs
 from sklearn.base import clone
 
 import sklearn_featalign
-from sklearn_featalign._persistence import FORMAT, READABLE
+from sklearn_featalign._mixin import FORMAT, READABLE
 
 FITTED = Path(__file__).parent / "fitted"
 

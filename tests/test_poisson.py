@@ -9,8 +9,7 @@ from scipy.integrate import solve_ivp
 from scipy.spatial.distance import cdist
 from scipy.special import softmax
 
-from sklearn_featalign._flow import follow, integrate
-from sklearn_featalign._poisson import (
+from sklearn_featalign._poisson._fields import (
     data_size,
     field,
     largest_exponent,
@@ -29,6 +28,7 @@ from sklearn_featalign._poisson import (
     tabulate,
     trained_height,
 )
+from sklearn_featalign._poisson._flow import follow, integrate
 
 
 def make_charges(n_charges=20, d=3, seed=0):
@@ -97,7 +97,7 @@ def test_where_powers_are_called_safe_they_are_exact(d):
 
 
 def test_powers_of_many_numbers(monkeypatch):
-    monkeypatch.setattr("sklearn_featalign._poisson._IN_CACHE", 7)
+    monkeypatch.setattr("sklearn_featalign._memory.CACHED_WEIGHTS", 7)
     X = torch.rand(5, 8, dtype=torch.float64) + 0.5
     for exponent in range(1, 40):
         out = power_(X.clone(), exponent)

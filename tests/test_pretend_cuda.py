@@ -16,7 +16,7 @@ from sklearn.base import clone
 from torchdiffeq import odeint
 
 from sklearn_featalign import HalfSharedMLPAligner, _torch
-from sklearn_featalign._landmark_aligner import LandmarkAligner
+from sklearn_featalign._kernels._landmark_aligner import LandmarkAligner
 from sklearn_featalign._torch import Rows
 
 pytestmark = pytest.mark.skipif(

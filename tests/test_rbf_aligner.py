@@ -153,7 +153,7 @@ def test_row_order_of_all_landmarks_is_the_column_order():
 def test_distances_that_are_not_kept_give_the_same_bandwidth(monkeypatch):
     X = blobs()
     kept = RBFAutoScaleAligner(n_landmarks=20, random_state=0).fit(X)
-    monkeypatch.setattr("sklearn_featalign._affinity._KEPT_BYTES", 0)
+    monkeypatch.setattr("sklearn_featalign._memory.KEPT_BYTES", 0)
     recomputed = RBFAutoScaleAligner(n_landmarks=20, random_state=0).fit(X)
     assert recomputed.gamma_ == pytest.approx(kept.gamma_, rel=1e-12)
 

@@ -11,7 +11,9 @@ from _pretend_cuda import pretend_cuda
 from _samples import blobs
 from sklearn.base import clone
 
-from sklearn_featalign import PoissonUniformizer, RBFAutoScaleAligner, _affinity, _flow
+from sklearn_featalign import PoissonUniformizer, RBFAutoScaleAligner, _memory
+from sklearn_featalign._kernels import _bandwidth
+from sklearn_featalign._poisson import _fields
 
 UNWANTED = ("matplotlib", "rich", "pandas", "sklearn.cluster", "sklearn.manifold")
 
@@ -20,13 +22,13 @@ UNWANTED = ("matplotlib", "rich", "pandas", "sklearn.cluster", "sklearn.manifold
 def pairs(monkeypatch):
     """Numbers of pairs of which distances are computed, one for each block."""
     counted = []
-    original = _affinity.row_distances
+    original = _bandwidth.distances_to_landmarks
 
-    def counting(X, frame, landmarks, direct):
+    def counting(X, landmarks, scaling, direct):
         counted.append(len(X) * len(landmarks))
-        return original(X, frame, landmarks, direct)
+        return original(X, landmarks, scaling, direct)
 
-    monkeypatch.setattr(_affinity, "row_distances", counting)
+    monkeypatch.setattr(_bandwidth, "distances_to_landmarks", counting)
     return counted
 
 
@@ -37,7 +39,7 @@ def test_a_fit_computes_distances_once_or_a_few_times(c, dtype, pairs, monkeypat
     aligner = RBFAutoScaleAligner(c, n_landmarks=300, random_state=0)
     for kept, most in ((2**27, 1), (0, 4)):
         pairs.clear()
-        monkeypatch.setattr(_affinity, "_KEPT_BYTES", kept)
+        monkeypatch.setattr(_memory, "KEPT_BYTES", kept)
         aligner.fit(X)
         # The guess, in float32 and if need be in float64, has a few hundred rows.
         guessed = 2 * 512 * 300
@@ -51,8 +53,8 @@ def test_what_a_fit_keeps_is_bounded(monkeypatch):
         RBFAutoScaleAligner(n_landmarks=1000, batch_size=50).fit(X)
     kept = 2000 * 1000 * 8
     assert kept <= ledger.peak <= 1.3 * kept
-    monkeypatch.setattr(_affinity, "_KEPT_BYTES", kept - 1)
-    monkeypatch.setattr(_affinity, "_GUESSED_PAIRS", 2**14)
+    monkeypatch.setattr(_memory, "KEPT_BYTES", kept - 1)
+    monkeypatch.setattr(_bandwidth, "_GUESSED_PAIRS", 2**14)
     with pretend_cuda() as ledger:
         RBFAutoScaleAligner(n_landmarks=1000, batch_size=50).fit(X)
     assert ledger.peak < kept / 4
@@ -63,13 +65,13 @@ def test_evaluations_of_the_field(solver, n_evaluations, monkeypatch):
     X = blobs()
     uniformizer = PoissonUniformizer(solver=solver, n_steps=7, batch_size=50).fit(X)
     rows = []
-    original = _flow.mean_charge_by_powers
+    original = _fields.mean_charge_by_powers
 
     def counting(Z, *args, **kwargs):
         rows.append(len(Z))
         return original(Z, *args, **kwargs)
 
-    monkeypatch.setattr(_flow, "mean_charge_by_powers", counting)
+    monkeypatch.setattr(_fields, "mean_charge_by_powers", counting)
     uniformizer.transform(X)
     assert rows == [50] * 7 * n_evaluations * 2 + [20] * 7 * n_evaluations
 

@@ -6,7 +6,7 @@ from _samples import blobs
 from sklearn.decomposition import PCA
 from sklearn.metrics import adjusted_rand_score
 
-from sklearn_featalign._targets import make_target
+from sklearn_featalign._half_shared._targets import make_target
 
 
 def make(target, loss="cross_entropy", y=None, n_classes=10, n_components=3, seed=0):

@@ -8,12 +8,12 @@ import torch
 from skorch.callbacks import Callback
 from torch.nn.functional import cross_entropy, mse_loss, normalize
 
-from sklearn_featalign._losses import (
+from sklearn_featalign._half_shared._losses import (
     affinity_loss,
     batch_affinity,
     contrastive_loss,
 )
-from sklearn_featalign._modules import (
+from sklearn_featalign._half_shared._network import (
     HalfSharedNetwork,
     encode,
     encoder_weights,

@@ -19,7 +19,7 @@ from sklearn_featalign import (  # noqa: E402
     PoissonUniformizer,
     RBFAutoScaleAligner,
 )
-from sklearn_featalign._persistence import FORMAT  # noqa: E402
+from sklearn_featalign._mixin import FORMAT  # noqa: E402
 
 SEED = {"random_state": 0}
 TWO = {"views": [2, 2], "n_landmarks": 15, **SEED}

@@ -1,0 +1,50 @@
+"""The bridge from a fit to the callbacks of scikit-learn."""
+
+from contextlib import contextmanager
+
+
+class FitTask:
+    """The task of one fit, and the subtasks in it.
+
+    Parameters
+    ----------
+    estimator : estimator
+        With :class:`sklearn.callback.CallbackSupportMixin` among its bases.
+    X, y : object
+        The arguments of its fit.
+    max_subtasks : int
+    """
+
+    def __init__(self, estimator, X, y, max_subtasks):
+        self.arguments = {"estimator": estimator, "X": X, "y": y}
+        self.context = estimator._init_callback_context(max_subtasks=max_subtasks)
+        self.begin(self.context)
+
+    def begin(self, context):
+        """Tell the callbacks that a task begins."""
+        context.call_on_fit_task_begin(**self.arguments)
+
+    def end(self, context, fitted_attributes):
+        """Tell the callbacks that a task ends, and return whether one wants to stop.
+
+        Parameters
+        ----------
+        context : sklearn.callback.CallbackContext
+        fitted_attributes : callable
+            Returns the attributes of the estimator as fitted so far.
+        """
+        return context.call_on_fit_task_end(
+            **self.arguments, reconstruction_attributes=fitted_attributes
+        )
+
+    @contextmanager
+    def subtask(self, name):
+        """Tell the callbacks of a part of the fit that leaves nothing fitted yet."""
+        context = self.context.subcontext(task_name=name)
+        self.begin(context)
+        yield
+        context.call_on_fit_task_end(**self.arguments)
+
+    def finish(self, fitted):
+        """Tell the callbacks that the fit ends with these attributes."""
+        self.end(self.context, lambda: fitted)

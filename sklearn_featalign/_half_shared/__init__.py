@@ -1,0 +1,1 @@
+"""Half-shared networks: an encoder for each view and one head for all."""

@@ -1,0 +1,1 @@
+"""Aligners that describe rows by kernels with landmark rows."""

@@ -1,0 +1,1 @@
+"""Rows that move along the electric field of the training rows."""

@@ -1,0 +1,140 @@
+"""Heights between which rows flow, from the spacing and neighbours of the charges."""
+
+import math
+from functools import partial
+
+import torch
+
+from sklearn_featalign._linalg import Blocks, squared_distances
+from sklearn_featalign._poisson._charges import log_count_without_self, log_weights_
+
+# The start height is this share of the distance to the fifth neighbour, times
+# d ** -0.25: measured for d from 2 to 8.
+_HEIGHT_SHARE = 0.25
+_NEIGHBORS = 5
+
+# Number of charges that are sampled to choose a height (largest, smallest), and the
+# largest number of their distances.
+_N_SAMPLED = (1000, 64)
+_SAMPLED_DISTANCES = 2**24
+
+# Number of bisections for a height, and the range around the mean distance in powers
+# of e.
+_BISECTIONS = 24
+_LOG_RANGE = 7.0
+
+# Stands in for log(0): finite, because 0 * -inf is NaN in the entropy.
+_LOG_ZERO = -1e6
+
+# No height is a smaller share of the size of the data: squared distances lose their
+# digits there.
+_SMALLEST_HEIGHT = 1e-6
+
+# The heights must lie within these multiples of the size of the data.
+_LOWEST, _HIGHEST = 1e-7, 1e30
+
+
+def sample_charges(charges):
+    """Return some of the charges, evenly spaced in their order."""
+    most, least = _N_SAMPLED
+    n_sampled = max(least, min(most, _SAMPLED_DISTANCES // len(charges)))
+    return charges[:: math.ceil(len(charges) / n_sampled)]
+
+
+def data_size(charges, log_counts):
+    """Return the root mean square deviation of a coordinate of the rows."""
+    weights = log_counts.softmax(0)[:, None]
+    centered = charges - (weights * charges).sum(0)
+    return float((weights * centered.square()).sum(0).mean().sqrt())
+
+
+def spacing_height(batches, charges, size):
+    """Return the height at which rows start to spread: a share of their spacing.
+
+    Parameters
+    ----------
+    batches : iterable of tensor of shape (n_batch, n_features)
+        The sampled charges; see `sample_charges`.
+    charges : tensor of shape (n_charges, n_features)
+        All different.
+    size : float
+        Size of the data, as from `data_size`.
+    """
+    k = min(_NEIGHBORS, len(charges) - 1)
+    distances = []
+    for X in batches:
+        D = squared_distances(X, charges)
+        # torch has no deterministic kthvalue on CUDA.
+        distances.append(D.topk(k + 1, dim=1, largest=False).values[:, -1])
+    distance = float(torch.cat(distances).sqrt().median())
+    share = _HEIGHT_SHARE * charges.shape[1] ** -0.25
+    return max(share * distance, _SMALLEST_HEIGHT * size)
+
+
+def perplexity_height(batches, charges, log_counts, perplexity, kept_bytes=0):
+    """Return the height at which the median perplexity of the field weights is given.
+
+    The perplexity of a row is the exponential of the entropy of its weights, with the
+    row itself left out. It grows with the height. In few dimensions it exceeds the
+    given one at any height; the result is then the lower bound, exp(-7) times the mean
+    distance.
+
+    Parameters
+    ----------
+    batches, charges
+        As for `spacing_height`.
+    log_counts : tensor of shape (n_charges,)
+    perplexity : float
+    kept_bytes : int
+        How many bytes of distances may be kept between the bisections.
+    """
+    n_bytes = _N_SAMPLED[1] * len(charges) * charges.element_size()
+    to_distances = partial(distances_and_nearest, charges=charges)
+    blocks = Blocks(batches, to_distances, is_kept=n_bytes <= kept_bytes)
+    scale = float(torch.cat([D.mean(1) for D, _ in blocks]).mean().sqrt())
+    low, high = -_LOG_RANGE, _LOG_RANGE
+    for _ in range(_BISECTIONS):
+        middle = (low + high) / 2
+        height = scale * math.exp(middle)
+        entropies = [
+            weight_entropy(D.clone(), index, height, charges.shape[1], log_counts)
+            for D, index in blocks
+        ]
+        seen = float(torch.cat(entropies).median().exp())
+        low, high = (middle, high) if seen < perplexity else (low, middle)
+    return scale * math.exp(high)
+
+
+def distances_and_nearest(X, charges):
+    """Return squared distances of rows to charges, and the nearest charge of each."""
+    D = squared_distances(X, charges)
+    return D, D.argmin(1, keepdim=True)
+
+
+def weight_entropy(D, nearest, height, d, log_counts):
+    """Return the entropy of the field weights of rows without their nearest charge.
+
+    D has the squared distances, and is overwritten.
+    """
+    L = log_weights_(D, height, d, log_counts)
+    change = log_count_without_self(nearest, log_counts)
+    L.scatter_add_(1, nearest, change.clamp(min=_LOG_ZERO))
+    # With weights exp(L) over their sum exp(l), the entropy is l - mean(L).
+    return L.logsumexp(1) - (L.softmax(1) * L).sum(1)
+
+
+def check_heights(start, end, size):
+    """Raise an error if float64 cannot follow lines between two heights.
+
+    Parameters
+    ----------
+    start, end : float
+    size : float
+        Size of the data, as from `data_size`.
+    """
+    low, high = _LOWEST * size, _HIGHEST * size
+    if min(start, end) < low or max(start, end) > high:
+        raise ValueError(
+            f"Rows flow between heights of {start:.6g} and {end:.6g}, which must "
+            f"lie between {low:.6g} and {high:.6g} for float64 to follow them."
+        )

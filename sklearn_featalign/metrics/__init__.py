@@ -1,0 +1,35 @@
+"""How well features of two networks agree: retrieval, neighbours, kernels, clusters.
+
+Row i of X and row i of Y are features of the same object. The functions take arrays or
+tensors, compute in float64 on CUDA if the machine has it, and hold one block of the
+similarities at a time, so that 50,000 rows against 50,000 fit into little memory.
+"""
+
+from sklearn_featalign.metrics._agreement import (
+    alignment_loss,
+    cluster_contrast,
+    concordance_correlation,
+    linear_cka,
+    uniformity_loss,
+)
+from sklearn_featalign.metrics._retrieval import (
+    mean_reciprocal_rank,
+    mutual_knn,
+    retrieval_accuracy,
+    retrieval_ranks,
+)
+from sklearn_featalign.metrics._scorers import make_retrieval_scorer, make_view_scorer
+
+__all__ = [
+    "alignment_loss",
+    "cluster_contrast",
+    "concordance_correlation",
+    "linear_cka",
+    "make_retrieval_scorer",
+    "make_view_scorer",
+    "mean_reciprocal_rank",
+    "mutual_knn",
+    "retrieval_accuracy",
+    "retrieval_ranks",
+    "uniformity_loss",
+]

@@ -1,0 +1,137 @@
+"""Scorers of paired views for searches, and what pipelines and searches end in."""
+
+from functools import partial
+from inspect import signature
+
+import numpy as np
+from sklearn.metrics import check_scoring
+from sklearn.utils import _safe_indexing
+
+from sklearn_featalign._views import hide_other_views, resolve_views, view_name
+from sklearn_featalign.metrics._retrieval import retrieval_accuracy
+
+
+def make_retrieval_scorer(score_func=retrieval_accuracy, **kwargs):
+    """Make a scorer of paired views for GridSearchCV.
+
+    It scores an aligner with views, or a pipeline that ends in one, by the mean of
+    ``score_func(features of one view, features of another, **kwargs)`` over all
+    ordered pairs of views, on the rows that have both. No labels are needed.
+
+    Parameters
+    ----------
+    score_func : callable, default=retrieval_accuracy
+        Such as :func:`retrieval_accuracy`, :func:`mean_reciprocal_rank` or
+        :func:`mutual_knn`; larger is better.
+    **kwargs
+        Passed on. If `score_func` has a parameter `metric` that is not given here, the
+        aligner decides: by its own `metric` if it has one, as in its ``score``.
+
+    Returns
+    -------
+    scorer : callable
+        ``scorer(estimator, X, y=None)``.
+
+    Examples
+    --------
+    >>> from sklearn.model_selection import GridSearchCV
+    >>> from sklearn_featalign import RBFAutoScaleAligner
+    >>> from sklearn_featalign.metrics import make_retrieval_scorer
+    >>> search = GridSearchCV(
+    ...     RBFAutoScaleAligner(views=[64, 32], normalize="ridge"),
+    ...     {"c": [0.1, 0.3, 0.5]},
+    ...     scoring=make_retrieval_scorer(k=5),
+    ... )
+    """
+    return partial(_score_pairs, score_func=score_func, kwargs=kwargs)
+
+
+def _score_pairs(estimator, X, y=None, *, score_func, kwargs):
+    estimator, X = final_estimator(estimator, X)
+    if not hasattr(estimator, "score_pairs"):
+        raise TypeError(
+            "A retrieval scorer scores an aligner with two views or more, or a "
+            f"pipeline that ends in one, got {type(estimator).__name__}."
+        )
+    if "metric" in signature(score_func).parameters:
+        kwargs = {"metric": estimator._metric} | kwargs
+    return estimator.score_pairs(X, partial(score_func, **kwargs))
+
+
+def final_estimator(estimator, X=None):
+    """Return the last estimator of searches and pipelines, and X as it sees it."""
+    while hasattr(estimator, "best_estimator_") or hasattr(estimator, "steps"):
+        if hasattr(estimator, "best_estimator_"):
+            estimator = estimator.best_estimator_
+            continue
+        if len(estimator.steps) > 1 and X is not None:
+            X = estimator[:-1].transform(X)
+        estimator = estimator[-1]
+    return estimator, X
+
+
+def make_view_scorer(view, *, scoring=None, views=None):
+    """Make a scorer that shows the estimator one view only.
+
+    The estimator, such as a pipeline from an aligner with ``output="coalesce"`` to a
+    classifier, is scored on the rows that have this view, with NaN in all other
+    columns. With one such scorer for each view, GridSearchCV reports how a classifier
+    performs on each network alone.
+
+    Parameters
+    ----------
+    view : str or int
+        Name or index of the view that is shown.
+    scoring : str, callable or None, default=None
+        As in scikit-learn; None is the estimator's own ``score``.
+    views : list or dict, optional
+        The views of X. By default those of the aligner found in the estimator, which
+        must then see as many columns as the estimator does.
+
+    Returns
+    -------
+    scorer : callable
+        ``scorer(estimator, X, y)``.
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sklearn.model_selection import GridSearchCV
+    >>> from sklearn.pipeline import Pipeline
+    >>> from sklearn_featalign import RBFAutoScaleAligner
+    >>> from sklearn_featalign.metrics import make_view_scorer
+    >>> aligner = RBFAutoScaleAligner(views=[64, 32], output="coalesce")
+    >>> search = GridSearchCV(
+    ...     Pipeline([("align", aligner), ("classify", LogisticRegression())]),
+    ...     {"align__c": [0.1, 0.3, 0.5]},
+    ...     scoring={"first": make_view_scorer(0), "second": make_view_scorer(1)},
+    ...     refit="second",
+    ... )
+    """
+    return partial(_score_view, view=view, scoring=scoring, views=views)
+
+
+def _score_view(estimator, X, y=None, *, view, scoring, views):
+    if views is None:
+        aligner = _find_aligner(estimator)
+        if aligner is None or aligner.n_features_in_ != np.shape(X)[1]:
+            raise ValueError(
+                "No fitted aligner with views sees the columns of X: give the views of "
+                "X to make_view_scorer."
+            )
+        columns = aligner.view_columns_
+    else:
+        columns = resolve_views(views, X)
+    X, rows = hide_other_views(X, view_name(view, columns), columns)
+    y = None if y is None else _safe_indexing(y, rows)
+    return check_scoring(estimator, scoring)(estimator, X, y)
+
+
+def _find_aligner(estimator):
+    """Return the first fitted aligner in an estimator, or None."""
+    if hasattr(estimator, "view_columns_"):
+        return estimator
+    inner = [step for _, step in getattr(estimator, "steps", ())]
+    inner += [getattr(estimator, "best_estimator_", None)]
+    found = (_find_aligner(step) for step in inner if step is not None)
+    return next((aligner for aligner in found if aligner is not None), None)
