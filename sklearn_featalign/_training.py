@@ -119,7 +119,7 @@ class SklearnCallbacks(Callback):
         self.task.begin(self.epoch)
 
     def on_epoch_end(self, net, **kwargs):
-        """Check the loss, end the subtask, and stop if a callback or monitor asks to."""
+        """Check the loss, end the subtask, and stop if a callback or monitor asks."""
         loss = net.history[-1, "train_loss"]
         if not math.isfinite(loss):
             raise ValueError(

@@ -10,7 +10,7 @@ from _estimators import ALIGNERS, ESTIMATORS
 from _samples import blobs
 from sklearn.base import clone
 
-from sklearn_featalign import HalfSharedMLPAligner, PoissonUniformizer
+from sklearn_featalign import HalfSharedMLPAligner, PoissonDenoiser, PoissonUniformizer
 
 
 def fewer_columns(X, aligner):
@@ -48,8 +48,12 @@ def test_a_failed_refit_leaves_the_old_fit_usable(aligner):
     bad, message = {"c": 1e-4}, "must lie strictly between"
     if isinstance(aligner, HalfSharedMLPAligner):
         bad, message = {"lr": 1e30}, "The loss is nan in epoch"
+    elif isinstance(aligner, PoissonDenoiser):
+        bad, message = {"contraction": 1e-12}, "must lie between"
     elif isinstance(aligner, PoissonUniformizer):
-        bad, message = {"hidden_layer_sizes": [0]}, "integers of at least 1"
+        bad, message = {"start_height": 1e-30}, "must lie between"
+        if aligner.get_params()["field"] != "exact":
+            bad, message = {"field__hidden_layer_sizes": [0]}, "integers of at least 1"
     with pytest.raises(ValueError, match=message):
         aligner.set_params(**bad).fit(fewer_columns(blobs(), aligner))
     np.testing.assert_array_equal(aligner.transform(X), before)
@@ -76,6 +80,7 @@ MANY_TIMES = [
     "gcca views",
     "mlp closed form",
     "poisson",
+    "poisson denoiser",
     "poisson network",
 ]
 

@@ -8,7 +8,6 @@ import torch
 from scipy.linalg import fractional_matrix_power, qr, svd
 from sklearn.preprocessing import normalize
 
-from sklearn_featalign._kernels._bandwidth import ridge_inverse
 from sklearn_featalign._kernels._gcca import (
     append_hubness,
     hat_matrix,
@@ -16,6 +15,7 @@ from sklearn_featalign._kernels._gcca import (
     hubness,
     joint_filter,
 )
+from sklearn_featalign._kernels._ridge import ridge_inverse
 
 
 def centred_views(n_samples=40, widths=(5, 4, 6), seed=0):

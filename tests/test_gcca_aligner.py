@@ -258,8 +258,8 @@ def test_names_of_the_output():
     names = aligner.set_params(metric="cosine").get_feature_names_out()
     assert list(names[60:63]) == [
         "clip__hubness",
-        "clip__filling_clip",
-        "clip__filling_dino",
+        "clip__padding_clip",
+        "clip__padding_dino",
     ]
     for fitted in (aligner, fit(make_views(), hub_neighbors=0)):
         with pytest.raises(ValueError, match="metric='Dot' is none of"):

@@ -9,26 +9,30 @@ from scipy.integrate import solve_ivp
 from scipy.spatial.distance import cdist
 from scipy.special import softmax
 
-from sklearn_featalign._poisson._fields import (
-    data_size,
+from sklearn_featalign._poisson._charges import (
+    augment_charges,
+    coincident_charges,
     field,
-    largest_exponent,
     mean_charge,
     mean_charge_by_powers,
-    network_mean,
-    normalized_field,
-    own_charges,
-    perplexity_height,
-    perturb,
     power_,
     powers_are_safe,
-    probes,
-    projected_velocity,
-    spacing_height,
-    tabulate,
-    trained_height,
 )
 from sklearn_featalign._poisson._flow import follow, integrate
+from sklearn_featalign._poisson._heights import (
+    data_size,
+    perplexity_height,
+    sample_charges,
+    spacing_height,
+)
+from sklearn_featalign._poisson._network import (
+    largest_exponent,
+    network_mean,
+    normalized_field,
+    perturb,
+    projected_velocity,
+    trained_height,
+)
 
 
 def make_charges(n_charges=20, d=3, seed=0):
@@ -68,8 +72,8 @@ def test_the_mean_charge_by_powers(d, height):
     # On a charge, among them, far away and very far away.
     X = torch.cat([charges[:3], make_points(d=d), 1e6 * make_points(5, d)])
     X = torch.cat([X, 1e100 * make_points(2, d)])
-    table = tabulate(charges, log_counts)
-    own = own_charges(X, charges, log_counts, 1e-6)
+    table = augment_charges(charges, log_counts)
+    own = coincident_charges(X, charges, log_counts, 1e-6)
     assert (own[1][:3] < 0).all() and (own[1][3:] == 0).all()
     for r in (height, torch.tensor(height, dtype=torch.float64)):
         for chosen in (None, own):
@@ -91,7 +95,7 @@ def test_where_powers_are_called_safe_they_are_exact(d):
     safe = [h for h in heights if powers_are_safe(h, reach, d)]
     assert safe and safe[0] > heights[0]
     X = torch.cat([charges, make_points(d=d), 1e3 * make_points(d=d)])
-    Y = mean_charge_by_powers(X, safe[0], tabulate(charges, log_counts))
+    Y = mean_charge_by_powers(X, safe[0], augment_charges(charges, log_counts))
     expected = mean_charge(X, safe[0], charges, log_counts)
     torch.testing.assert_close(Y, expected, rtol=1e-4, atol=1e-4)
 
@@ -114,7 +118,7 @@ def test_a_row_on_a_charge_takes_one_row_off_it():
     charges, _ = make_charges(4)
     counts = torch.tensor([1.0, 3.0, 2.0, 1.0], dtype=torch.float64)
     X = torch.cat([charges, charges[:1] + 0.5])
-    own = own_charges(X, charges, counts.log(), 1e-3)
+    own = coincident_charges(X, charges, counts.log(), 1e-3)
     assert own[0][:4, 0].tolist() == [0, 1, 2, 3]
     np.testing.assert_allclose(
         own[1][:, 0], [-np.inf, np.log(2 / 3), np.log(1 / 2), -np.inf, 0], atol=1e-12
@@ -200,8 +204,7 @@ def test_the_size_of_the_data_counts_rows():
 
 
 def in_batches_of_seven(charges):
-    rows = probes(charges)
-    return lambda function: (function(batch) for batch in rows.split(7))
+    return sample_charges(charges).split(7)
 
 
 def spacing(charges):
@@ -223,8 +226,8 @@ def test_the_spacing_height_follows_the_fifth_neighbor():
 def test_the_perplexity_height(perplexity):
     charges, _ = make_charges(200, 4)
     log_counts = torch.zeros(200, dtype=torch.float64)
-    map_rows = in_batches_of_seven(charges)
-    height = perplexity_height(map_rows, charges, log_counts, perplexity)
+    batches = in_batches_of_seven(charges)
+    height = perplexity_height(batches, charges, log_counts, perplexity)
     D = cdist(charges, charges) ** 2 + height**2
     logits = -5 / 2 * np.log(D)
     np.fill_diagonal(logits, -np.inf)
@@ -232,7 +235,7 @@ def test_the_perplexity_height(perplexity):
     entropy = -np.sum(P * np.log(np.maximum(P, 1e-300)), axis=1)
     middle = np.sort(entropy)[(len(entropy) - 1) // 2]
     assert np.exp(middle) == pytest.approx(perplexity, rel=1e-6)
-    lowest = perplexity_height(map_rows, charges, log_counts, 1)
+    lowest = perplexity_height(batches, charges, log_counts, 1)
     assert lowest == pytest.approx(np.sqrt((D - height**2).mean()) / np.exp(7))
 
 

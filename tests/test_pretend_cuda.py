@@ -414,12 +414,12 @@ def fit_and_transform(name):
 
 MUTANTS = {
     "rows left on the CPU": (
-        "rbf", Rows, "load", "taken.to(self.device, non_blocking=sent)", "taken",
+        "rbf", _torch, "to_device", "X.to(device, non_blocking=is_sent)", "X",
         "same device",
     ),
     "landmarks left on the CPU": (
         "rbf", LandmarkAligner, "_load_kernel",
-        "Rows(landmarks, rows.device, 1, 1).load()", "torch.from_numpy(landmarks)",
+        "to_device(landmarks, rows.device)", "torch.from_numpy(landmarks)",
         "same device",
     ),
     "state left on the CPU": (
@@ -434,7 +434,7 @@ MUTANTS = {
     ),
     "tensors kept on the estimator": (
         "rbf ridge", LandmarkAligner, "fit",
-        "to_numpy(states.pop(name))", "states.pop(name)", "Cannot interpret 'torch",
+        "to_numpy(fits.pop(name))", "fits.pop(name)._asdict()", "was pickled",
     ),
     "a generator of the CPU": (
         "mlp closed form", HalfSharedMLPAligner, "_make_network",
@@ -461,7 +461,7 @@ def test_a_block_that_is_not_waited_for_is_caught(monkeypatch):
     X = blobs(n_samples=300)
     aligner = clone(ALIGNERS["rbf"]).fit(X)
     expected = aligner.transform(X)
-    mutate(monkeypatch, _torch, "fetch", "arrived.synchronize()", "host.fill_(-1)")
+    mutate(monkeypatch, _torch, "write_block", "event.synchronize()", "block.fill_(-1)")
     with pretend_cuda():
         out = aligner.transform(X)
     assert (out != expected).all()

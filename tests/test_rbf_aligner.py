@@ -104,7 +104,7 @@ def test_affinities_are_exact_on_both_sides_of_the_switch(separation, c):
     expected = exact_affinity(X, aligner.landmarks_, aligner.gamma_, X)
     assert np.abs(A - expected).max() <= 1e-6
     assert (
-        aligner._states["view0"]["direct"] == (separation > 2e4)
+        aligner._states["view0"]["kernel"]["direct"] == (separation > 2e4)
         or 1e3 < separation < 1e6
     )
 
@@ -180,7 +180,10 @@ def test_tensors_are_computed_without_a_way_through_numpy(monkeypatch):
     monkeypatch.setattr(torch.Tensor, "numpy", spy)
     monkeypatch.setattr(torch.Tensor, "__array__", None)
     aligner.fit(X)
-    state = {aligner.landmarks_.shape, aligner._states["view0"]["offset"].shape}
+    state = {
+        aligner.landmarks_.shape,
+        aligner._states["view0"]["kernel"]["scaling"]["offset"].shape,
+    }
     # Beside the state no more than the row that holds a value that is not finite.
     assert set(taken) - {(0,)} == state
     taken.clear()

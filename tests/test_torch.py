@@ -3,7 +3,12 @@ import pytest
 import torch
 from sklearn.base import BaseEstimator
 
-from sklearn_featalign._torch import Rows, check_rows, resolve_device
+from sklearn_featalign._torch import (
+    Rows,
+    check_rows,
+    resolve_device,
+    with_smaller_batches,
+)
 
 CPU = torch.device("cpu")
 
@@ -53,7 +58,7 @@ def test_further_kinds_of_rows():
 def test_batches_cover_all_rows_in_order(as_tensor):
     X = np.random.default_rng(0).normal(size=(23, 3)).astype(np.float32)
     rows = Rows(torch.from_numpy(X) if as_tensor else X, CPU, 5, n_outputs=2)
-    sizes = list(rows.map(len))
+    sizes = [len(batch) for batch in rows]
     assert sizes == [5, 5, 5, 5, 3]
     out = rows.X[:, :2] * 0
     rows.collect(lambda batch: 2 * batch[:, :2], out)
@@ -107,6 +112,29 @@ def test_one_row_too_large_raises():
 
     with pytest.raises(torch.OutOfMemoryError):
         Rows(np.zeros((8, 2)), CPU, 8, n_outputs=2).collect(function, np.zeros((8, 2)))
+
+
+@pytest.mark.parametrize("fits", [1, 2, 3, 100])
+def test_out_of_memory_restarts_a_pass_with_half_the_batch(fits):
+    X = np.arange(40.0).reshape(20, 2)
+    sizes, kept = [], []
+
+    def total(rows, factor):
+        kept.append(rows.kept_bytes)
+        result = 0.0
+        for batch in rows:
+            sizes.append(len(batch))
+            if len(batch) > fits:
+                raise torch.OutOfMemoryError("out of memory")
+            result += factor * batch.sum()
+        return result
+
+    assert with_smaller_batches(total, Rows(X, CPU, 16), factor=2) == 2 * X.sum()
+    assert sizes[0] == 16 and max(sizes[-20 // fits :]) <= fits
+    assert kept[0] > 0 and not any(kept[1:])
+    with pytest.raises(torch.OutOfMemoryError):
+        fits = 0
+        with_smaller_batches(total, Rows(X, CPU, 16), 2)
 
 
 @pytest.mark.parametrize(

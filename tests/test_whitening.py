@@ -1,4 +1,4 @@
-"""Coordinates that can be left again: their definition, and the way back."""
+"""Invertible coordinates: their definition, and the way back."""
 
 import numpy as np
 import pytest
@@ -25,17 +25,13 @@ def make_rows(n_samples=200, n_features=5, seed=0):
 
 def fit(X, scaling="whiten", rounding=1e-16):
     X = torch.from_numpy(X)
-
-    def map_rows(function):
-        yield from map(function, X.tensor_split(2))
-
-    return X, fit_coordinates(map_rows, len(X), scaling, rounding)
+    return X, fit_coordinates(X.tensor_split(2), len(X), scaling, rounding)
 
 
 def test_whitening_is_by_the_symmetric_root_of_the_correlations():
     X = make_rows()
-    rows, frame = fit(X)
-    whitened = to_columns(to_coordinates(rows, frame), frame)
+    rows, coordinates = fit(X)
+    whitened = to_columns(to_coordinates(rows, coordinates), coordinates)
     standard = (X - X.mean(0)) / X.std(0, ddof=1)
     root = np.real(sqrtm(np.linalg.inv(np.corrcoef(X.T))))
     np.testing.assert_allclose(whitened, standard @ root, atol=1e-9)
@@ -44,16 +40,16 @@ def test_whitening_is_by_the_symmetric_root_of_the_correlations():
 
 def test_view_scaling_keeps_the_shape():
     X = make_rows()
-    rows, frame = fit(X, "view")
-    Z = to_coordinates(rows, frame)
+    rows, coordinates = fit(X, "view")
+    Z = to_coordinates(rows, coordinates)
     expected = (X - X.mean(0)) / np.sqrt(X.var(0, ddof=1).mean())
     np.testing.assert_allclose(Z, expected, atol=1e-12)
 
 
 def test_none_leaves_rows_as_they_are():
-    rows, frame = fit(make_rows(), None)
-    assert torch.equal(to_coordinates(rows, frame), rows)
-    assert torch.equal(from_coordinates(rows, frame), rows)
+    rows, coordinates = fit(make_rows(), None)
+    assert torch.equal(to_coordinates(rows, coordinates), rows)
+    assert torch.equal(from_coordinates(rows, coordinates), rows)
 
 
 HARD_ROWS = {
@@ -71,50 +67,52 @@ HARD_ROWS = {
 @pytest.mark.parametrize("case", HARD_ROWS)
 def test_there_and_back(case, scaling):
     X = HARD_ROWS[case]
-    rows, frame = fit(X, scaling)
-    Z = to_coordinates(rows, frame)
-    turned = from_columns(to_columns(Z, frame), frame)
+    rows, coordinates = fit(X, scaling)
+    Z = to_coordinates(rows, coordinates)
+    turned = from_columns(to_columns(Z, coordinates), coordinates)
     np.testing.assert_allclose(turned, Z, atol=1e-9)
-    back = from_coordinates(turned, frame).numpy()
+    back = from_coordinates(turned, coordinates).numpy()
     size = abs(X).max()
     np.testing.assert_allclose(back / size, X / size, rtol=1e-9, atol=1e-11)
 
 
 def test_a_constant_column_has_no_part_and_comes_back_as_it_was():
     X = HARD_ROWS["constant column"]
-    rows, frame = fit(X)
-    Z = to_coordinates(rows, frame)
+    rows, coordinates = fit(X)
+    Z = to_coordinates(rows, coordinates)
     assert Z.shape == (200, 5)
-    assert (to_columns(Z, frame)[:, 5] == 0).all() and column_lengths(frame)[5] == 1
-    assert (from_coordinates(Z, frame)[:, 5] == 7).all()
+    assert (to_columns(Z, coordinates)[:, 5] == 0).all() and column_lengths(
+        coordinates
+    )[5] == 1
+    assert (from_coordinates(Z, coordinates)[:, 5] == 7).all()
 
 
 def test_equal_columns_stay_equal():
-    rows, frame = fit(HARD_ROWS["equal columns"])
-    columns = to_columns(to_coordinates(rows, frame), frame)
-    assert len(frame["scale"]) == 3
+    rows, coordinates = fit(HARD_ROWS["equal columns"])
+    columns = to_columns(to_coordinates(rows, coordinates), coordinates)
+    assert len(coordinates.scale) == 3
     torch.testing.assert_close(columns[:, 1], columns[:, 2])
     torch.testing.assert_close(columns[:, 0], columns[:, 4])
     deviations = columns.std(dim=0)
-    torch.testing.assert_close(deviations, column_lengths(frame))
+    torch.testing.assert_close(deviations, column_lengths(coordinates))
 
 
 def test_what_rounding_made_is_not_whitened():
     X = make_rows()
     X = np.column_stack([X, X[:, 0] + X[:, 1]]).astype(np.float16).astype(float)
-    _, frame = fit(X, rounding=2.0**-11)
-    assert len(frame["scale"]) == 5
-    _, frame = fit(X)
-    assert len(frame["scale"]) == 6
+    _, coordinates = fit(X, rounding=2.0**-11)
+    assert len(coordinates.scale) == 5
+    _, coordinates = fit(X)
+    assert len(coordinates.scale) == 6
 
 
 @pytest.mark.parametrize("case", ["plain", "equal columns", "tiny", "huge"])
 @pytest.mark.parametrize("scaling", ["whiten", "view"])
 def test_metric_factor_has_the_distances_of_rows(case, scaling):
     X = HARD_ROWS[case]
-    rows, frame = fit(X, scaling)
-    turned, unit = metric_factor(frame)
-    Z = (to_coordinates(rows, frame) @ turned).numpy()
+    rows, coordinates = fit(X, scaling)
+    factor, unit = metric_factor(coordinates)
+    Z = (to_coordinates(rows, coordinates) @ factor).numpy()
     expected = cdist(X / unit, X / unit)
     np.testing.assert_allclose(cdist(Z, Z), expected, rtol=1e-7, atol=1e-12)
 

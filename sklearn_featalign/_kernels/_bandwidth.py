@@ -69,7 +69,11 @@ def distance_resolution(Y):
     For a row farther out the error grows in proportion to its squared distances, whose
     affinities vanish.
     """
-    return 32 * torch.finfo(Y.dtype).eps * float(squared_norms(Y).max())
+    factor = 32.0
+    if Y.dtype == torch.float64:
+        # Some processors add the products of float64 to the norms one by one.
+        factor = max(factor, 2 * Y.shape[1] ** 0.5)
+    return factor * torch.finfo(Y.dtype).eps * float(squared_norms(Y).max())
 
 
 def rbf_affinity(D, rate):

@@ -389,7 +389,7 @@ class PoissonUniformizer(PoissonTransformer):
 
     @property
     def _n_outputs(self):
-        has_height = self._is_projected or self._flow_output == "hemisphere"
+        has_height = self._flow_output == "hemisphere" or self._is_projected
         return self.n_features_in_ + has_height
 
     @property
