@@ -107,5 +107,5 @@ def ask(aligner, X):
         try:
             answers["sample"] = aligner.sample(7)
         except ValueError:
-            assert aligner.output == "auto"
+            assert aligner.output == "flow"
     return answers

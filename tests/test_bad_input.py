@@ -12,6 +12,8 @@ from sklearn.utils._param_validation import InvalidParameterError
 from sklearn_featalign import (
     HalfSharedMLPAligner,
     KernelGCCAAligner,
+    PoissonDenoiser,
+    PoissonField,
     PoissonUniformizer,
     RBFAutoScaleAligner,
 )
@@ -114,17 +116,26 @@ OF_MLP = {
 }
 
 
-OF_POISSON = {
-    "output": ["sphere", None],
-    "field": ["charges", None],
-    "direction": ["forward", 1],
-    "radius": [0, -1.0, np.nan, None],
+OF_FLOW = {
     "start_height": [-0.1, np.nan, None, "silverman"],
-    "contraction": [0, 1, 1.5, None],
-    "scaling": ["columns", True],
     "solver": ["heun", None],
     "n_steps": [0, 2.5, None],
     "n_charges": [0, 2.5, "auto"],
+    "device": [None, 0],
+    "batch_size": [0, 1.5, None],
+    "random_state": ["seed", -1.5],
+}
+OF_UNIFORMIZER = OF_FLOW | {
+    "output": ["sphere", None, "auto"],
+    "field": ["charges", "network", None],
+    "radius": [0, -1.0, np.nan, None],
+    "scaling": ["columns", True],
+}
+OF_DENOISER = OF_FLOW | {
+    "contraction": [0, 1, 1.5, None],
+    "scaling": ["columns", True, None],
+}
+OF_FIELD = {
     "parametrization": ["vertical", None],
     "hidden_layer_sizes": [8, "32"],
     "tau": [0, -1.0, None],
@@ -135,9 +146,6 @@ OF_POISSON = {
     "lr": [0, -1.0],
     "large_batch_size": [1, 2.5, None],
     "small_batch_size": [0, 2.5, None],
-    "device": [None, 0],
-    "batch_size": [0, 1.5, None],
-    "random_state": ["seed", -1.5],
 }
 
 
@@ -149,7 +157,9 @@ OF_POISSON = {
             (RBFAutoScaleAligner, BAD_PARAMETERS),
             (KernelGCCAAligner, OF_GCCA),
             (HalfSharedMLPAligner, OF_MLP),
-            (PoissonUniformizer, OF_POISSON),
+            (PoissonUniformizer, OF_UNIFORMIZER),
+            (PoissonDenoiser, OF_DENOISER),
+            (PoissonField, OF_FIELD),
         )
         for name, values in parameters.items()
         for value in values
@@ -158,7 +168,10 @@ OF_POISSON = {
 def test_bad_parameters(Aligner, name, value):
     message = f"The '{name}' parameter of {Aligner.__name__} must be"
     with pytest.raises(InvalidParameterError, match=message):
-        Aligner(**{name: value}).fit(X)
+        aligner = Aligner(**{name: value})
+        if Aligner is PoissonField:
+            aligner = PoissonUniformizer(field=aligner)
+        aligner.fit(X)
 
 
 def test_absent_device(aligner):

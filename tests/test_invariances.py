@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy.linalg import block_diag
 from sklearn.base import clone
 
-from sklearn_featalign import PoissonUniformizer, RBFAutoScaleAligner
+from sklearn_featalign import PoissonDenoiser, PoissonUniformizer, RBFAutoScaleAligner
 
 SEEDS = st.integers(0, 1000)
 
@@ -95,13 +95,13 @@ def test_order_of_landmarks_is_that_of_columns(name, seed):
 @settings(max_examples=40, deadline=None)
 @given(
     seed=SEEDS,
-    direction=st.sampled_from(["expand", "contract"]),
+    Estimator=st.sampled_from([PoissonUniformizer, PoissonDenoiser]),
     n_copies=st.integers(1, 3),
 )
-def test_order_of_charges_does_not_matter(seed, direction, n_copies):
+def test_order_of_charges_does_not_matter(seed, Estimator, n_copies):
     X, X_new = np.tile(blobs(seed, 40), (n_copies, 1)), blobs(seed + 1, 30)
     order = np.random.default_rng(seed).permutation(len(X))
-    uniformizer = PoissonUniformizer(direction=direction)
+    uniformizer = Estimator()
     expected = uniformizer.fit(X).transform(X_new)
     out = uniformizer.fit(X[order]).transform(X_new)
     np.testing.assert_allclose(out, expected, rtol=1e-8, atol=1e-8)

@@ -433,8 +433,8 @@ MUTANTS = {
         "rows.paired.cpu()", "rows.paired", "can't convert",
     ),
     "tensors kept on the estimator": (
-        "rbf ridge", LandmarkAligner, "fit",
-        "to_numpy(fits.pop(name))", "fits.pop(name)._asdict()", "was pickled",
+        "rbf ridge", _torch, "to_numpy",
+        "state.cpu().numpy().copy()", "state", "was pickled",
     ),
     "a generator of the CPU": (
         "mlp closed form", HalfSharedMLPAligner, "_make_network",

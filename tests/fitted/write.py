@@ -16,6 +16,8 @@ from _samples import blobs  # noqa: E402
 from sklearn_featalign import (  # noqa: E402
     HalfSharedMLPAligner,
     KernelGCCAAligner,
+    PoissonDenoiser,
+    PoissonField,
     PoissonUniformizer,
     RBFAutoScaleAligner,
 )
@@ -37,8 +39,9 @@ ESTIMATORS = {
         2, views=[2, 2], init="rcca", finish="rcca", warm_start=True, **TRAINED
     ),
     "poisson": PoissonUniformizer(**SEED),
-    "poisson contract": PoissonUniformizer(direction="contract", n_charges=20, **SEED),
-    "poisson network": PoissonUniformizer(field="network", **TRAINED),
+    "poisson denoiser": PoissonDenoiser(n_charges=20, **SEED),
+    "poisson network": PoissonUniformizer(field=PoissonField(max_epochs=3), **SEED),
+    "poisson projected": PoissonUniformizer.from_document(field__max_epochs=3, **SEED),
 }
 
 
