@@ -4,16 +4,7 @@ from contextlib import contextmanager
 
 
 class FitTask:
-    """The task of one fit, and the subtasks in it.
-
-    Parameters
-    ----------
-    estimator : estimator
-        With :class:`sklearn.callback.CallbackSupportMixin` among its bases.
-    X, y : object
-        The arguments of its fit.
-    max_subtasks : int
-    """
+    """The task of one fit with the arguments X and y, and the subtasks in it."""
 
     def __init__(self, estimator, X, y, max_subtasks):
         self.arguments = {"estimator": estimator, "X": X, "y": y}
@@ -27,11 +18,7 @@ class FitTask:
     def end(self, context, fitted_attributes):
         """Tell the callbacks that a task ends, and return whether one wants to stop.
 
-        Parameters
-        ----------
-        context : sklearn.callback.CallbackContext
-        fitted_attributes : callable
-            Returns the attributes of the estimator as fitted so far.
+        `fitted_attributes` is a function that returns the attributes fitted so far.
         """
         return context.call_on_fit_task_end(
             **self.arguments, reconstruction_attributes=fitted_attributes

@@ -20,13 +20,7 @@ _MEDIAN_ROWS = 256
 
 
 class Affine(NamedTuple):
-    """The map from rows X to ``X @ matrix + intercept``.
-
-    Attributes
-    ----------
-    matrix : tensor of shape (n_features, n_outputs)
-    intercept : tensor of shape (n_outputs,)
-    """
+    """The map from rows X to ``X @ matrix + intercept``."""
 
     matrix: torch.Tensor
     intercept: torch.Tensor
@@ -35,14 +29,8 @@ class Affine(NamedTuple):
 class Blocks:
     """What a function makes of each batch: ``for block in blocks``.
 
-    Parameters
-    ----------
-    batches : iterable of tensor
-    to_block : callable
-        Maps a batch to its block.
-    is_kept : bool
-        Whether the blocks of the first pass are kept for the next ones, which
-        otherwise compute them anew.
+    With `is_kept` the blocks of the first pass are kept for the next ones; without,
+    each pass computes them anew.
     """
 
     def __init__(self, batches, to_block, is_kept):
@@ -94,21 +82,11 @@ def squared_norms(X):
 
 
 def squared_distances(X, Y, direct=False, products=None):
-    """Return squared Euclidean distances.
+    """Return squared Euclidean distances between the rows of X and those of Y.
 
-    Parameters
-    ----------
-    X : tensor of shape (n_samples, n_features)
-    Y : tensor of shape (n_landmarks, n_features)
-    direct : bool
-        Whether to sum squared differences, which is slow and exact, instead of
-        expanding ``|x|^2 - 2 x.y + |y|^2``, which is one matrix product.
-    products : tensor of shape (n_samples, n_landmarks), optional
-        ``X @ Y.T`` if it is known already.
-
-    Returns
-    -------
-    D : tensor of shape (n_samples, n_landmarks)
+    They are expanded as ``|x|^2 - 2 x.y + |y|^2``, with one matrix product (`products`,
+    where ``X @ Y.T`` is known already). `direct` sums squared differences instead,
+    which is slow and exact.
     """
     if direct:
         mode = "donot_use_mm_for_euclid_dist"
@@ -140,13 +118,7 @@ def column_range(batches):
 
 
 def sum_and_scatter(batches):
-    """Return the sum of all rows x and the sum of their outer products x x^T.
-
-    Returns
-    -------
-    total : tensor of shape (n_features,)
-    scatter : tensor of shape (n_features, n_features)
-    """
+    """Return the sums of all rows x and of all their outer products x x^T."""
     total, scatter = 0.0, 0.0
     for X in batches:
         total = total + X.sum(0)
@@ -157,12 +129,8 @@ def sum_and_scatter(batches):
 def resolved_axes(covariance, errors):
     """Return the eigenvalues and eigenvectors of a covariance that exceed rounding.
 
-    Parameters
-    ----------
-    covariance : tensor of shape (n_features, n_features)
-    errors : tensor of shape (n_features,)
-        Rounding error of each column. Axes along which it is at least as large as the
-        standard deviation are dropped, except for the widest axis.
+    `errors` are the rounding errors of the columns. Axes along which these reach the
+    standard deviation are dropped, except for the widest axis.
 
     Returns
     -------

@@ -34,15 +34,7 @@ def similarity_blocks(X, Y, bias=None):
 def comparable(X, Y, metric):
     """Return X, Y and the bias with which ``X @ Y.T + bias`` ranks as a metric does.
 
-    Parameters
-    ----------
-    X, Y : tensor of shape (n_samples, n_features), float64
-    metric : {"cosine", "dot", "euclidean"}
-
-    Returns
-    -------
-    X, Y : tensor of shape (n_samples, n_features)
-    bias : tensor of shape (n_samples,)
+    The metric is "cosine", "dot" or "euclidean".
     """
     bias = torch.zeros(len(Y), dtype=Y.dtype, device=Y.device)
     if metric == "cosine":
@@ -82,10 +74,7 @@ def neighbor_means(X, Y, n_neighbors):
 def own_ranks(X, Y, bias):
     """Return the rank of row i of Y among all rows of Y by similarity to row i of X.
 
-    Returns
-    -------
-    ranks : tensor of shape (n_samples,)
-        The nearest has rank 1. Each row that is tied with row i adds a half.
+    The nearest has rank 1, and each row that is tied with row i adds a half.
     """
     norms, sizes = Y.norm(dim=1), bias.abs()
     ranks = X.new_empty(len(X))
@@ -117,12 +106,7 @@ def ranks_within(S, own, margin):
 
 
 def neighbors_within(X, bias, n_neighbors):
-    """Return the indices of the nearest neighbours of each row among the other rows.
-
-    Returns
-    -------
-    indices : tensor of shape (n_samples, n_neighbors)
-    """
+    """Return the indices of the nearest other rows of each row."""
     indices = X.new_empty((len(X), n_neighbors), dtype=torch.int64)
     for rows, S in similarity_blocks(X, X, bias):
         S.diagonal(rows.start).fill_(-torch.inf)

@@ -31,20 +31,10 @@ class ZScore(NamedTuple):
 
 
 def fit_zscore(batches, n_samples, scaling="columns"):
-    """Fit the z-scores of rows.
+    """Fit the z-scores of rows, which are iterated over three times.
 
-    Parameters
-    ----------
-    batches : iterable of tensor of shape (n_batch, n_features)
-        Iterated over three times.
-    n_samples : int
-    scaling : {"columns", "view"}
-        Whether each column is divided by its own standard deviation, or all columns by
-        the root of their mean variance.
-
-    Returns
-    -------
-    zscore : ZScore
+    With ``scaling="columns"`` each column is divided by its own standard deviation,
+    with "view" all columns are divided by the root of their mean variance.
 
     Raises
     ------
@@ -77,17 +67,7 @@ def within_range(X, middle, half_range):
 
 
 def standardize(X, zscore):
-    """Return the z-scores of rows, clipped to -10 and 10.
-
-    Parameters
-    ----------
-    X : tensor of shape (n_samples, n_features)
-    zscore : ZScore
-
-    Returns
-    -------
-    Z : tensor of shape (n_samples, n_features)
-    """
+    """Return the z-scores of rows, clipped to -10 and 10."""
     std = torch.where(zscore.std > 0, zscore.std, 1.0)
     Z = (within_range(X, zscore.middle, zscore.half_range) - zscore.mean) / std
     return Z.clamp_(-_LARGEST_Z, _LARGEST_Z)

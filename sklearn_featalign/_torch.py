@@ -12,12 +12,8 @@ from sklearn_featalign import _memory
 def resolve_device(device, X=None):
     """Return the torch device to compute on.
 
-    Parameters
-    ----------
-    device : str
-        "auto" is the device of X if X is a CUDA tensor; otherwise it is CUDA if the
-        machine has it, and the CPU if not.
-    X : ndarray or tensor, optional
+    "auto" is the device of X if X is a CUDA tensor; otherwise it is CUDA if the machine
+    has it, and the CPU if not.
 
     Raises
     ------
@@ -65,23 +61,9 @@ def torch_generator(random_state, device="cpu"):
 def check_rows(estimator, X, *, min_samples=1, allow_nan=False, input_name="X"):
     """Check the values of X and return it as a float array or a detached float tensor.
 
-    float32 and float64 are kept, half types become float32, and everything else
-    becomes float64. The estimator is not changed, and the columns are not compared with
-    those of its fit: see `check_names`.
-
-    Parameters
-    ----------
-    estimator : estimator or None
-        Errors give its name.
-    X : {array-like, tensor} of shape (n_samples, n_features)
-    min_samples : int
-    allow_nan : bool
-    input_name : str
-        The name of X in errors.
-
-    Returns
-    -------
-    X : {ndarray, tensor} of shape (n_samples, n_features)
+    float32 and float64 are kept, half types become float32, and everything else becomes
+    float64. The estimator, which may be None, is named in errors and not changed;
+    columns are not compared with those of its fit: see `check_names`.
     """
     is_tensor = isinstance(X, torch.Tensor)
     if is_tensor and X.layout != torch.strided:
@@ -129,14 +111,7 @@ def set_fitted(estimator, fitted, optional=()):
     """Set all fitted attributes of an estimator at once, as the last step of a fit.
 
     A fit that fails or is interrupted before this point leaves the previous one usable.
-
-    Parameters
-    ----------
-    estimator : estimator
-    fitted : dict
-        Attributes by name, `feature_attributes` among them.
-    optional : sequence of str
-        Attributes that only some fits have: those of the previous fit are deleted.
+    `optional` names attributes that only some fits have: they are deleted first.
     """
     attributes = vars(estimator)
     for name in ("feature_names_in_", *optional):
@@ -181,17 +156,9 @@ def full_like(X, n_columns, value=None):
 
 
 def to_device(X, device):
-    """Return an array or tensor as a contiguous tensor on a device, not to be written.
+    """Return an array or tensor as a contiguous tensor on a device.
 
-    Parameters
-    ----------
-    X : {ndarray, tensor}
-    device : torch.device
-
-    Returns
-    -------
-    X : tensor
-        It may share its memory with the array.
+    It is not to be written to, since it may share its memory with the array.
     """
     if isinstance(X, np.ndarray):
         # torch.from_numpy needs writable memory and positive strides.
@@ -218,18 +185,18 @@ class Rows:
     X : {ndarray, tensor} of shape (n_samples, n_features)
     device : torch.device
     batch_size : int or "auto"
-        Rows in a batch. With "auto" a batch and its outputs take at most 32 MiB, and a
-        few copies of these are in memory at a time.
+        With "auto" a batch and its outputs take at most 32 MiB; a few copies of these
+        are in memory at a time.
     n_outputs : int
-        Numbers computed for each row; used by "auto" only.
+        Numbers computed for each row, for "auto".
     where : ndarray of int, optional
         Indices of the selected rows of X, in this order; all rows by default.
 
     Attributes
     ----------
     kept_bytes : int
-        How much may be kept in memory from one pass over the rows to the next: nothing
-        once memory has run out.
+        How much may be kept in memory between two passes over the rows: nothing once
+        memory has run out.
     """
 
     def __init__(self, X, device, batch_size, n_outputs=0, where=None):
@@ -293,15 +260,9 @@ class Rows:
     def collect(self, function, out, add=False):
         """Write ``function(batch)`` of all batches into the same rows of a container.
 
-        Where CUDA runs out of memory the batch is halved, down to one row.
-
-        Parameters
-        ----------
-        function : callable
-        out : {ndarray, tensor} of shape (len(X), n_outputs)
-            An array if X is one, otherwise a tensor.
-        add : bool
-            Whether to add to the values that are there.
+        The container is an array if X is one, otherwise a tensor; with `add` its values
+        are added to. Where CUDA runs out of memory the batch is halved, down to one
+        row.
         """
         is_tensor = isinstance(out, torch.Tensor)
         dtype = out.dtype if is_tensor else torch_dtype(out)
@@ -330,8 +291,8 @@ class Rows:
     def _attempt(self, function, rows, dtype, is_last):
         """Return the block of a batch in a dtype, or None if memory does not suffice.
 
-        The caller retries after the except clause has ended: its traceback keeps the
-        tensors of the failed attempt alive.
+        The caller has to retry: the traceback of the except clause keeps the tensors of
+        the failed attempt alive.
         """
         try:
             return function(self.load(rows)).to(dtype)
@@ -388,10 +349,7 @@ def as_like(values, X):
 def to_numpy(state):
     """Return a state with dicts instead of NamedTuples and arrays instead of tensors.
 
-    Parameters
-    ----------
-    state : NamedTuple, dict, tensor or anything else
-        NamedTuples and dicts may hold one another.
+    NamedTuples and dicts may hold one another.
     """
     if hasattr(state, "_asdict"):
         state = state._asdict()

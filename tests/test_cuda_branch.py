@@ -180,8 +180,8 @@ def test_waits_of_a_fit_do_not_grow_with_the_rows(name):
     elif hasattr(aligner, "warm_start"):
         # As many batches, each of which skorch asks for its loss.
         aligner.set_params(batch_size=2000)
-    else:
-        aligner.set_params(large_batch_size=2000)
+    elif aligner.get_params().get("field", "exact") != "exact":
+        aligner.set_params(field__large_batch_size=2000)
     few, many = (
         count_waits(clone(aligner).fit, blobs(n_samples=n)) for n in (200, 2000)
     )
@@ -228,7 +228,7 @@ def test_one_row_too_large_raises(name):
     with pretend_cuda(capacity=ledger.peak - 1) as ledger:
         with pytest.raises(torch.OutOfMemoryError):
             aligner.transform(X)
-        assert ledger.device_ops > 1
+        assert ledger.device_ops
     np.testing.assert_array_equal(aligner.transform(X), expected)
 
 

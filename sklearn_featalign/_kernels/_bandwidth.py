@@ -90,11 +90,7 @@ def affinities(X, landmarks, kernel):
 def affinity_moments(distances, rate):
     """Return the means of A and of A * D over all pairs, with ``A = exp(-rate * D)``.
 
-    Parameters
-    ----------
-    distances : iterable of tensor
-        Blocks D of squared distances, which are not written to.
-    rate : float
+    `distances` yields the blocks D of squared distances, which are not written to.
     """
     total, n_pairs = 0.0, 0
     for D in distances:
@@ -193,10 +189,8 @@ def fit_bandwidth(
 def precision_ladder(scaling):
     """Return ways to compute distances, from the fastest to the most exact.
 
-    Returns
-    -------
-    ways : list of (Scaling, bool, float)
-        A scaling, whether distances are direct, and the tolerated error of affinities.
+    Each is a scaling, whether distances are direct, and the tolerated error of
+    affinities.
     """
     double = scaling.in_float64()
     exact = [(double, False, _AFFINITY_ATOL), (double, True, 0.0)]
@@ -217,7 +211,9 @@ def raise_unattainable_c(c, floor):
 
 
 def fit_mean(distances, guess, c, largest, resolution, dtype):
-    """Fit the rate that gives a mean affinity c.
+    """Fit the rate that gives a mean affinity c, and return it with the mean affinity.
+
+    None is returned if the precision of the distances does not suffice.
 
     Parameters
     ----------
@@ -231,12 +227,6 @@ def fit_mean(distances, guess, c, largest, resolution, dtype):
         Rounding error of the squared distances.
     dtype : torch.dtype
         Their precision.
-
-    Returns
-    -------
-    found : tuple of float, or None
-        The rate and the mean affinity that it gives; None if the precision of the
-        distances does not suffice.
     """
     if dtype == torch.float32 and c > _SINGLE_C:
         return None
@@ -259,9 +249,9 @@ def fit_mean(distances, guess, c, largest, resolution, dtype):
 def solve_bandwidth(moments, c, start=0.0, largest=math.inf, rtol=1e-10, max_iter=500):
     r"""Solve ``mean(exp(-rate * D)) = c`` for the rate.
 
-    The logarithm of the mean affinity is a convex and decreasing function of the
-    rate (it is a cumulant generating function), so Newton's method started at
-    zero climbs to the root without ever passing it:
+    The logarithm of the mean affinity is a convex and decreasing function of the rate
+    (it is a cumulant generating function), so Newton's method started at zero climbs to
+    the root without ever passing it:
 
     .. math:: r \leftarrow r + \log(\bar A / c) \, \bar A / \overline{A D}
 
@@ -273,9 +263,8 @@ def solve_bandwidth(moments, c, start=0.0, largest=math.inf, rtol=1e-10, max_ite
         Maps a rate to the means of A and of A * D over all pairs.
     c : float
         Between 0 and 1, both excluded.
-    start : float
-    largest : float
-        The largest rate to try.
+    start, largest : float
+        The first rate, and the largest to try.
     rtol : float
         Relative tolerance in c.
     max_iter : int

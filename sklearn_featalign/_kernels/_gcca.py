@@ -60,19 +60,9 @@ class GCCAView(NamedTuple):
 
 
 def view_features(X, landmarks, view):
-    """Return the features of rows of a view, without columns for hubness.
+    """Return the features of rows of a view as rows of unit length, without hubness.
 
-    Parameters
-    ----------
-    X : tensor of shape (n_samples, n_features)
-    landmarks : tensor of shape (n_landmarks, n_features)
-        In the coordinates of the view.
-    view : GCCAView
-
-    Returns
-    -------
-    F : tensor of shape (n_samples, n_landmarks)
-        With rows of unit length.
+    The landmarks are in the coordinates of the view.
     """
     parts = linear_and_rbf(coordinates(X, view.kernel.scaling), landmarks, view.kernel)
     return unit_projection(weighted_kernel_(*parts, view.weights), view.projection)
@@ -81,14 +71,8 @@ def view_features(X, landmarks, view):
 def view_features_with_hubness(X, landmarks, view, others, metric, slot):
     """Return the features of rows of a view, with columns for hubness.
 
-    Parameters
-    ----------
-    X, landmarks, view
-        As for `view_features`.
-    others : list of tensor of shape (n_landmarks, n_landmarks)
-        Held-out features of the landmarks in each of the other views.
-    metric, slot
-        As for `append_hubness`.
+    `others` are the held-out features of the landmarks in each of the other views;
+    metric and slot are as for `append_hubness`.
     """
     F = view_features(X, landmarks, view)
     hub = hubness(F, others, view.n_neighbors) - view.mean_hubness
@@ -96,19 +80,9 @@ def view_features_with_hubness(X, landmarks, view, others, metric, slot):
 
 
 def linear_and_rbf(Z, landmarks, kernel):
-    """Return the linear and the RBF kernel of rows with landmarks.
+    """Return the linear and the RBF kernel of rows with landmarks, both in coordinates.
 
-    Parameters
-    ----------
-    Z : tensor of shape (n_samples, n_features)
-    landmarks : tensor of shape (n_landmarks, n_features)
-        Both in the coordinates of the view.
-    kernel : Kernel
-
-    Returns
-    -------
-    linear, rbf : tensor of shape (n_samples, n_landmarks)
-        The linear kernel has the mean of the landmarks as its origin.
+    The linear kernel has the mean of the landmarks as its origin.
     """
     # With this origin, centring the kernel cancels no digits.
     origin = landmarks.mean(0)
@@ -124,15 +98,7 @@ def linear_and_rbf(Z, landmarks, kernel):
 def kernel_weights(linear_kernel, rbf_kernel, linear):
     """Return the weights with which the centred kernels add up to a trace of m.
 
-    Parameters
-    ----------
-    linear_kernel, rbf_kernel : tensor of shape (n_landmarks, n_landmarks)
-    linear : float
-        Share of the linear kernel in the trace, after centring.
-
-    Returns
-    -------
-    weights : KernelWeights
+    `linear` is the share of the linear kernel in this trace.
 
     Raises
     ------
@@ -226,16 +192,7 @@ def held_out_features(P, W):
 def hubness(F, others, n_neighbors):
     """Return the mean similarity of rows to their nearest landmarks in other views.
 
-    Parameters
-    ----------
-    F : tensor of shape (n_samples, n_features)
-    others : sequence of tensor of shape (n_landmarks, n_features)
-        Held-out features of the landmarks in each of the other views.
-    n_neighbors : int
-
-    Returns
-    -------
-    hub : tensor of shape (n_samples,)
+    `others` are the held-out features of the landmarks in each of the other views.
     """
     return sum(neighbor_means(F, rows, n_neighbors) for rows in others) / len(others)
 

@@ -51,10 +51,10 @@ class ViewFit(NamedTuple):
 class KernelGCCAAligner(LandmarkAligner):
     r"""Regularised kernel generalised CCA of several views, over landmark rows.
 
-    Paired rows of several networks are the landmarks. Each view describes a row by a
-    linear and an RBF kernel with them; of this the fit keeps what the views have in
-    common. Where rows of one network are searched with rows of another, it is the
-    aligner to take: see the Notes on when to take which.
+    Landmarks are paired rows of several networks. Each view describes a row by a linear
+    and an RBF kernel with the landmarks; the fit keeps what the views share. It is the
+    aligner for searching rows of one network among those of another: the Notes say when
+    to use which.
 
     Parameters
     ----------
@@ -64,9 +64,9 @@ class KernelGCCAAligner(LandmarkAligner):
         one in `n_samples`) and less than 1.
 
     linear : float, default=0.7
-        Share of the linear kernel in the sum of the two, from 0 to 1. Larger for
-        networks that are nearly linear images of one another, smaller for others. At
-        1, too, `c` has to be one that a bandwidth gives.
+        Share of the linear kernel in the sum of the two, from 0 to 1. Use a larger
+        share for networks that are nearly linear images of one another, a smaller one
+        for others. Even at 1 a bandwidth for `c` must exist.
 
     ridge : float, default=0.1
         Regularisation, in multiples of the mean eigenvalue of the kernel among the
@@ -77,24 +77,24 @@ class KernelGCCAAligner(LandmarkAligner):
         the views do not share are suppressed.
 
     hub_neighbors : int, default=5
-        How many landmarks of each other view make up the hubness of a row, which is
-        their mean similarity to it. 0 leaves hubness out: rows of unit length without
-        columns for it, for classifiers and for comparisons within a view; so does a
-        single view. Hubness costs a row about as much as its features do, once for
-        each other view.
+        Number of landmarks of each other view that measure the hubness of a row, which
+        is its mean similarity to the nearest ones. 0 leaves hubness out, as a single
+        view does: rows then have unit length and no column for hubness, which is what
+        classifiers and comparisons within a view need. Hubness costs about as much time
+        as the features of a row do, once for each other view.
 
     metric : {"dot", "cosine"}, default="dot"
         How aligned rows of different views are to be compared: pass it on to
         :mod:`sklearn_featalign.metrics`, whose own default is the cosine. "dot" has one
-        column for hubness. "cosine" has one more for each view, which make all rows of
-        unit length and change no order across views: for indexes and estimators that
-        know cosines or Euclidean distances only. These columns tell views apart, so
-        they are nothing for classifiers. It may be changed after the fit.
+        column for hubness. "cosine" has one more column for each view, which gives all
+        rows unit length and changes no order across views: for indexes and estimators
+        that only know cosines or Euclidean distances. These columns identify the view:
+        use "dot" for classifiers. It may be changed after the fit.
 
     n_landmarks : int or None, default=1000
-        Number of landmarks. None takes every row that has all views, in its own order.
-        More than there are takes every one too, with a warning. The fit takes time in
-        its third and memory in its second power.
+        Number of landmarks. None, or a number larger than there are (with a warning),
+        takes every row that has all views, in its own order. The time of the fit grows
+        with its third power, and the memory with its second.
 
     landmarks : {"random", "farthest", "kmeans++"}, default="random"
         How landmarks are chosen among the rows that have every view; see
@@ -102,27 +102,28 @@ class KernelGCCAAligner(LandmarkAligner):
 
     views : list, dict or None, default=None
         How the columns of X split into views, features that different networks have of
-        the same rows: widths such as ``[768, 1024]``, a list of slices, of lists of
+        the same samples: widths such as ``[768, 1024]``, a list of slices, of lists of
         column indices or of column names, or a dict of any of these by name, such as
-        ``{"clip": 768, "dino": 1024}``. Columns that are selected by no view are left
-        out. Where all columns of a view are NaN, the row lacks this view; such rows
-        count for the bandwidths of their other views. None is one view, without
-        missing values.
+        ``{"clip": 768, "dino": 1024}``. Columns that no view selects are ignored. A
+        sample lacks a view if all its columns in this view are NaN; such samples count
+        for the bandwidths of their other views. None is one view, without missing
+        values.
 
     output : {"concat", "coalesce", "mean"}, str or int, default="concat"
-        What is returned of several views: their features side by side; those of the
-        first view that a row has; the mean over the views that it has; or those of one
-        view, given by name or index. It may be changed after the fit.
+        Output for several views: their features side by side; the features of the first
+        view that a sample has; the mean over the views that it has; or the features of
+        one view, given by name or index. It may be changed after the fit.
 
     device : str, default="auto"
-        "cpu", "cuda" or "cuda:<index>". "auto" is the device of a CUDA tensor passed
-        as X, else CUDA where there is one, else the CPU. It is resolved at each call.
+        "cpu", "cuda" or "cuda:<index>". "auto" is the device of X if X is a CUDA
+        tensor; otherwise it is CUDA if the machine has it, and the CPU if not. It is
+        resolved at each call.
 
     batch_size : int or "auto", default="auto"
-        Rows computed at a time, halved when CUDA runs out of memory.
+        Number of rows computed at a time, halved when CUDA runs out of memory.
 
     random_state : int, RandomState instance or None, default=None
-        Choice of the landmarks.
+        Seeds the choice of the landmarks.
 
     Attributes
     ----------
@@ -134,8 +135,8 @@ class KernelGCCAAligner(LandmarkAligner):
         Mean of the RBF kernel between the training rows and the landmarks: `c`.
 
     view_columns_ : dict of str to ndarray of int of shape (n_view_features,)
-        The columns of X that each view has, by name: "view0", "view1" and so on where
-        `views` gives no names.
+        The columns of X of each view, by name: "view0", "view1" and so on if `views`
+        gives no names.
 
     landmarks_ : ndarray of shape (n_landmarks_, n_features_in_)
         The landmark rows, as they were given.
@@ -150,19 +151,18 @@ class KernelGCCAAligner(LandmarkAligner):
         Number of features seen during :term:`fit`.
 
     feature_names_in_ : ndarray of shape (n_features_in_,)
-        Names of features seen during :term:`fit`. Defined only when X has feature
-        names that are all strings.
+        Names of features seen during :term:`fit`. Defined only when X has feature names
+        that are all strings.
 
     See Also
     --------
     RBFAutoScaleAligner : Fits each view by itself.
-    sklearn_featalign.metrics.retrieval_accuracy : Has the same `metric`, and CSLS over
-        all rows that are looked among.
+    sklearn_featalign.metrics.retrieval_accuracy : Has the same `metric`, and CSLS.
 
     Notes
     -----
-    **What is solved.** With L the linear kernel among the m landmarks of a view, G the
-    RBF kernel, both centred, and a the parameter `linear`,
+    **The problem.** With L the linear kernel among the m landmarks of a view, G the RBF
+    kernel, both centred, and a the parameter `linear`,
 
     .. math:: K = a \frac{m}{\mathrm{tr} L} L + (1 - a) \frac{m}{\mathrm{tr} G} G,
               \qquad P = (K + \rho I)^{-1}, \qquad H = K P = I - \rho P
@@ -170,49 +170,49 @@ class KernelGCCAAligner(LandmarkAligner):
     H is the hat matrix of kernel ridge regression on this view: it maps any target on
     the landmarks to its fitted values. MAXVAR generalised CCA [1]_ [2]_ looks for
     targets that all views fit well, the leading eigenvectors of the mean hat matrix;
-    with kernels and a ridge it is that of [3]_. For two views, a linear kernel
-    and no ridge they are the canonical variates, with eigenvalues
-    :math:`(1 + \mathrm{corr}) / 2`. Here no eigenvectors are cut off, but each is
-    weighted by a power p of its eigenvalue,
+    with kernels and a ridge it is that of [3]_. For two views, a linear kernel and no
+    ridge these are the canonical variates, with eigenvalues :math:`(1 + \mathrm{corr})
+    / 2`. Here no eigenvector is cut off, but each is weighted by a power p of its
+    eigenvalue,
 
     .. math:: W = \Bigl(\tfrac{1}{2} (H_1 + H_2)\Bigr)^p, \qquad
               f(x) = \frac{k(x) P W}{\| k(x) P W \|}
 
-    with k(x) the centred kernels of a row with the landmarks. W is a matrix in the
-    basis of the landmarks, not of the eigenvectors: column j of the features stays
-    about landmark j, where many columns about eigenvectors would be nearly zero, which
-    a scaler ahead of a classifier blows up. For more than two views W is the power mean
-    of the pairs' filters with exponent 4, which keeps what any two of them share, with
-    eigenvalues of at least 1e-3 of the largest. One view alone has the filter
-    :math:`H^p`.
+    with k(x) the centred kernels of a row with the landmarks. W is in the basis of the
+    landmarks, not of the eigenvectors: column j of the features stays about landmark j.
+    In the basis of the eigenvectors many columns would be nearly zero, and a scaler
+    ahead of a classifier would amplify them. For more than two views W is the power
+    mean of the filters of all pairs with exponent 4, which keeps what any two of them
+    share; its eigenvalues are at least 1e-3 of the largest. A single view has the
+    filter :math:`H^p`.
 
-    **Hubness.** Some rows are near to everything and get into the way of others'
-    own rows. CSLS [4]_ takes off a row's mean similarity to its nearest rows of
-    the other view. Here these are landmarks, each as if it had been left out of the
-    regression, for which no refit is needed: instead of :math:`k P` it has
-    :math:`-P_{i,-i} / P_{ii}` then, and zero for itself. With r the mean over the other
-    views of the mean similarity to the `hub_neighbors` nearest, less its mean over the
-    landmarks, the column :math:`1 - r / 2` makes
+    **Hubness.** Some rows are near to everything and displace the true matches of
+    others. CSLS [4]_ subtracts a row's mean similarity to its nearest rows of the other
+    view. Here these are landmarks, each with the features that it would have, had it
+    been left out of the regression; this needs no refit, since :math:`-P_{i,-i} /
+    P_{ii}` then replaces :math:`k P`, with zero for the landmark itself. With r the
+    mean similarity to the `hub_neighbors` nearest, averaged over the other views, less
+    its mean over the landmarks, the column :math:`1 - r / 2` makes
 
     .. math:: \langle f(x), f(y) \rangle
               + \bigl(1 - \tfrac{1}{2} r(x)\bigr) \bigl(1 - \tfrac{1}{2} r(y)\bigr)
 
-    half of CSLS, up to a constant and :math:`r(x) r(y) / 4`. Unlike CSLS it needs no
-    other rows than the one at hand, nor another view of it. With more than two views
-    r is the same whichever of the others is searched, a mean over them.
+    half of CSLS, up to a constant and :math:`r(x) r(y) / 4`. Unlike CSLS it needs
+    neither the other searched rows nor another view of the row. With more than two
+    views r is the same whichever view is searched.
 
-    **When to take which.** Measured in the documentation: KernelGCCAAligner for
-    retrieval across networks and for classifiers across them, with paired rows of all
-    in one fit. RBFAutoScaleAligner where networks are fitted apart, where views come
-    later, or for one network's features alone. On two networks at a time the filter is
-    sharper than on five at once. ``linear``, ``power`` and ``ridge`` can be searched
-    with :class:`~sklearn.model_selection.GridSearchCV` (the benchmarks search `linear`
-    in 0.3, 0.5, 0.7, 0.9, 1 and `power` in 4, 8, 16, 32), whose held-out rows give an
-    honest `score`; the score of landmark rows says nothing, since the filter has seen
+    **When to use which.** As measured in the documentation: KernelGCCAAligner for
+    retrieval and for classifiers across networks, with paired rows of all networks in
+    one fit; RBFAutoScaleAligner if networks are fitted apart, if views are added later,
+    or for one network alone. The filter is sharper for two networks at a time than for
+    five at once. ``linear``, ``power`` and ``ridge`` can be searched with
+    :class:`~sklearn.model_selection.GridSearchCV` (the benchmarks search `linear` in
+    0.3, 0.5, 0.7, 0.9, 1 and `power` in 4, 8, 16, 32), whose held-out rows give an
+    honest `score`. The score of landmark rows means nothing, since the filter has seen
     them.
 
-    Computed in float64; see :class:`RBFAutoScaleAligner` on distances, dtypes and
-    tensors.
+    Everything is computed in float64; see :class:`RBFAutoScaleAligner` on distances,
+    dtypes and tensors.
 
     References
     ----------

@@ -148,19 +148,8 @@ class LandmarkAligner(CallbackSupportMixin, BaseAligner):
     def _load_kernel(self, state, name, rows):
         """Return the kernel of a view and its landmarks, ready for rows on a device.
 
-        Parameters
-        ----------
-        state : dict
-            The kernel at rest.
-        name : str
-        rows : Rows
-
-        Returns
-        -------
-        kernel : Kernel
-            In float32 if this is exact enough and the rows are float32.
-        landmarks : tensor of shape (n_landmarks, n_dimensions)
-            In the coordinates of the view.
+        `state` is the kernel at rest. The result is in float32 if this is exact enough
+        and the rows are float32; the landmarks are in the coordinates of the view.
         """
         dtype = rows.dtype if state["is_single"] else torch.float64
         state = to_torch(state, rows.device, dtype)

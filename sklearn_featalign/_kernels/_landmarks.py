@@ -12,7 +12,7 @@ from sklearn.utils import check_random_state
 
 
 def select_landmarks(n_samples, n_landmarks, method, coordinates, random_state):
-    """Return the indices of the landmarks among samples.
+    """Return the distinct indices of the landmarks among samples.
 
     Parameters
     ----------
@@ -25,11 +25,6 @@ def select_landmarks(n_samples, n_landmarks, method, coordinates, random_state):
         Returns a tensor of shape (n_samples, n_features), whose distances "farthest"
         and "kmeans++" go by. It is called only if they need it.
     random_state : int, RandomState instance or None
-
-    Returns
-    -------
-    indices : ndarray of shape (n_landmarks,), int64
-        Distinct.
     """
     if n_landmarks is not None and n_landmarks > n_samples:
         warnings.warn(

@@ -34,98 +34,97 @@ class RBFAutoScaleAligner(LandmarkAligner):
     .. math:: A(x, l) = \exp(-\|x - l\|^2 / \sigma), \qquad
               \sigma = 2 \gamma \sum_j \mathrm{var}(X_j),
 
-    with the variances of the training rows (``ddof=1``). The affinities do not
-    change when the features are shifted, rotated or scaled, and `gamma` is solved
-    so that their mean over the training rows is the constant `c`. Features of
-    different networks and layers thus become comparable, as long as their landmarks
-    are the same objects in the same order. To search or classify across networks take
-    ``normalize="ridge"`` with it.
+    with the variances of the training rows (``ddof=1``). The affinities do not change
+    when the features are shifted, rotated or scaled, and `gamma` is solved so that
+    their mean over the training rows is the constant `c`. Features of different
+    networks and layers thus become comparable, as long as their landmarks are the same
+    objects in the same order. Use ``normalize="ridge"`` to search or classify across
+    networks.
 
     Parameters
     ----------
     c : float, default=0.3
         Mean affinity, larger than the share of zero distances (at least one in
-        `n_samples`, each landmark being a training row) and less than 1. Smaller
-        values see finer structure and are more robust to outliers. For retrieval
-        across networks try 0.01 to 0.1 with ``normalize=None`` and 0.3 to 0.7 with
-        ``normalize="ridge"``; for classification search 0.05 to 0.5. Ignored if
-        `gamma` is a float.
+        `n_samples`, since landmarks are training rows) and less than 1. Smaller values
+        see finer structure and are more robust to outliers. For retrieval across
+        networks try 0.01 to 0.1 with ``normalize=None`` and 0.3 to 0.7 with
+        ``normalize="ridge"``; for classification search 0.05 to 0.5. Ignored if `gamma`
+        is a float.
 
     gamma : float or "auto", default="auto"
-        Bandwidth in multiples of twice the total variance of the training rows
-        (whitened ones, if so). "auto" solves it for `c`. In terms of
-        :func:`sklearn.metrics.pairwise.rbf_kernel`, whose ``gamma`` is
-        :math:`1 / \sigma`, it is a width and not a decay: larger means smoother.
+        Bandwidth in multiples of twice the total variance of the training rows (after
+        whitening, if any). "auto" solves it for `c`. In terms of
+        :func:`sklearn.metrics.pairwise.rbf_kernel`, whose ``gamma`` is :math:`1 /
+        \sigma`, it is a width and not a decay: larger means smoother.
 
     n_landmarks : int or None, default=1000
-        Number of landmarks, which is the number of features of a view. None takes
-        every training row, in its own order. More than there are rows takes every
-        row too, with a warning.
+        Number of landmarks, which is the number of features of a view. None, or a
+        number larger than there are rows (with a warning), takes every training row, in
+        its own order.
 
     landmarks : {"random", "farthest", "kmeans++"}, default="random"
-        How landmarks are chosen among the training rows. "farthest" takes the
-        farthest row from those taken before; it spreads few landmarks best, and
-        takes outliers. "kmeans++" seeds as k-means does. Both of these hold the
-        training rows in float64, and look at the features of all views, each scaled
-        to unit variance: aligners fitted apart on two networks then take different
-        objects, which makes their features incomparable. "random" takes the same ones
-        for the same `random_state`.
+        How landmarks are chosen among the training rows that have every view.
+        "farthest" repeatedly takes the row farthest from the landmarks so far; it
+        spreads few landmarks best, and selects outliers. "kmeans++" seeds as k-means
+        does. Both hold the training rows in float64, and see the features of all views,
+        each scaled to unit variance: aligners fitted apart on two networks then choose
+        different objects, which makes their features incomparable. "random" chooses the
+        same objects for the same `random_state`.
 
     normalize : {None, "ridge"}, default=None
         "ridge" decorrelates the affinities and scales the rows to unit length. Dot
-        products of rows then compare across views about as in a kernel CCA, without
-        a joint fit. The mean of the output is then no longer `c`.
+        products of rows of different views then compare nearly as well as those of a
+        kernel CCA, without a joint fit. The mean of the output is no longer `c`.
 
     ridge : float, default=1.0
-        Regularisation of ``normalize="ridge"``, in multiples of the mean eigenvalue
-        of the centred landmark affinities.
+        Regularisation of ``normalize="ridge"``, in multiples of the mean eigenvalue of
+        the centred landmark affinities.
 
     whiten : {None, "pca"}, default=None
-        "pca" whitens the features first, which makes the affinities invariant to
-        every invertible affine map, as far as the features' own rounding lets it be
-        undone. It needs many more rows than features, and warns below two rows a
-        dimension; on raw high-dimensional features it hurts, and it is not robust to
-        outliers.
+        "pca" whitens the features first, which makes the affinities invariant to every
+        invertible affine map, within the rounding of the features. It needs many more
+        rows than features, and warns below two rows per dimension; it hurts on raw
+        high-dimensional features, and is not robust to outliers.
 
     views : list, dict or None, default=None
         How the columns of X split into views, features that different networks have of
-        the same rows: widths such as ``[768, 1024]``, a list of slices, of lists of
+        the same samples: widths such as ``[768, 1024]``, a list of slices, of lists of
         column indices or of column names, or a dict of any of these by name, such as
-        ``{"clip": 768, "dino": 1024}``. Columns that are selected by no view are left
-        out. Where all columns of a view are NaN, the row lacks this view; such rows
-        take part in the fit of their other views, and landmarks are chosen among the
-        rows that have every view. None is one view, without missing values.
+        ``{"clip": 768, "dino": 1024}``. Columns that no view selects are ignored. A
+        sample lacks a view if all its columns in this view are NaN; such samples take
+        part in the fit of their other views. None is one view, without missing values.
 
     output : {"concat", "coalesce", "mean"}, str or int, default="concat"
-        What is returned of several views: their features side by side; those of the
-        first view that a row has; the mean over the views that it has; or those of one
-        view, given by name or index. It may be changed after the fit.
+        Output for several views: their features side by side; the features of the first
+        view that a sample has; the mean over the views that it has; or the features of
+        one view, given by name or index. It may be changed after the fit.
 
     device : str, default="auto"
-        "cpu", "cuda" or "cuda:<index>". "auto" is the device of a CUDA tensor passed
-        as X, else CUDA where there is one, else the CPU. It is resolved at each call.
+        "cpu", "cuda" or "cuda:<index>". "auto" is the device of X if X is a CUDA
+        tensor; otherwise it is CUDA if the machine has it, and the CPU if not. It is
+        resolved at each call.
 
     batch_size : int or "auto", default="auto"
-        Rows computed at a time, halved when CUDA runs out of memory. It bounds the
-        memory at work, beside which `fit` keeps up to 128 MiB of distances.
+        Number of rows computed at a time, halved when CUDA runs out of memory. It
+        bounds the memory; `fit` keeps up to 128 MiB of distances in addition.
 
     random_state : int, RandomState instance or None, default=None
-        Choice of the landmarks. Aligners that are fitted apart on the same objects
-        need the same integer, and random landmarks, for their features to be
+        Seeds the choice of the landmarks. Aligners that are fitted apart on the same
+        objects need the same integer, and random landmarks, for their features to be
         comparable.
 
     Attributes
     ----------
     gamma_ : float, or ndarray of shape (n_views,)
-        The bandwidth, in the sense of `gamma`; one for each view if `views` is set.
+        The bandwidth, as for `gamma`; one for each view if `views` is set.
 
     mean_affinity_ : float, or ndarray of shape (n_views,)
         Mean affinity between the training rows and the landmarks, before any
         normalisation: `c`, if the bandwidth was solved for it.
 
     view_columns_ : dict of str to ndarray of int of shape (n_view_features,)
-        The columns of X that each view has, by name: "view0", "view1" and so on where
-        `views` gives no names.
+        The columns of X of each view, by name: "view0", "view1" and so on if `views`
+        gives no names.
 
     landmarks_ : ndarray of shape (n_landmarks_, n_features_in_)
         The landmark rows, as they were given.
@@ -140,47 +139,47 @@ class RBFAutoScaleAligner(LandmarkAligner):
         Number of features seen during :term:`fit`.
 
     feature_names_in_ : ndarray of shape (n_features_in_,)
-        Names of features seen during :term:`fit`. Defined only when X has feature
-        names that are all strings.
+        Names of features seen during :term:`fit`. Defined only when X has feature names
+        that are all strings.
 
     See Also
     --------
+    KernelGCCAAligner : Fits all views together; better for retrieval between networks.
     stack_views : Puts views side by side, with NaN where one is absent.
-    sklearn.kernel_approximation.Nystroem : Kernel map that is not comparable across
-        feature spaces.
-    sklearn.metrics.pairwise.rbf_kernel : The kernel alone.
+    sklearn.kernel_approximation.Nystroem : Kernel map of one feature space.
 
     Notes
     -----
-    With K the affinities among the m landmarks, A those of the rows, both centred
-    doubly with the landmarks' means (:math:`K_c`, :math:`A_c`), the ridge
-    normalisation is
+    With K the affinities among the m landmarks, A those of the rows, both doubly
+    centred by the landmarks' means (:math:`K_c`, :math:`A_c`), the ridge normalisation
+    is
 
     .. math:: F = A_c \left(K_c + \rho \, \frac{\mathrm{tr} K_c}{m} I\right)^{-1}
 
-    followed by unit row norms, :math:`\rho` being `ridge`. The dot product of rows
+    followed by unit row norms, where :math:`\rho` is `ridge`. The dot product of rows
     of two views is then the bilinear form of a regularised kernel CCA between them.
 
-    Without the normalisation the output is strongly correlated: a
-    :class:`~sklearn.linear_model.LogisticRegression` on it may want more iterations
-    than its default.
+    Without the normalisation the columns are strongly correlated: a
+    :class:`~sklearn.linear_model.LogisticRegression` may need more iterations than its
+    default.
 
-    Distances are those of centred and scaled features. Of float32 rows they are taken
-    in float32 if by a bound of rounding errors no affinity is off by more than 2e-5,
-    `c` is not above 0.8, and the ridge, if any, times one minus the mean affinity not
-    below 0.25. Usually the largest error is a tenth of that, of a row's affinity to
-    itself, and the root mean square 1e-7. Otherwise, and where products of float32 are
-    allowed to lose digits (``torch.set_float32_matmul_precision``, autocast), they are
-    taken in float64; and as direct differences where the expansion of the square could
-    change an affinity by more than 5e-7. The mean affinity is solved for to 5e-7 of `c`
-    in float32, and to 1e-10 in float64. The output has the dtype of the input (float32
-    or float64, else float64; half types give float32). A torch tensor gives a tensor on
-    its own device, cut from the autograd graph.
+    **Precision.** Distances are computed on centred and scaled features. For float32
+    rows they are computed in float32 if a bound of the rounding errors keeps every
+    affinity within 2e-5, if `c` is at most 0.8, and if the ridge, if any, times one
+    minus the mean affinity is at least 0.25. The largest error is usually a tenth of
+    the bound, in the affinity of a row to itself; the root mean square is 1e-7.
+    Otherwise, and where float32 products do not have full precision
+    (``torch.set_float32_matmul_precision``, autocast), distances are computed in
+    float64, and from explicit differences where the expansion of the square could
+    change an affinity by more than 5e-7. The mean affinity is solved to 5e-7 of `c` in
+    float32, and to 1e-10 in float64. The output has the dtype of the input (float32 or
+    float64, else float64; half types give float32). A torch tensor gives a tensor on
+    its own device, detached from the autograd graph.
 
     The method, its bandwidth and the constant c are "Alignment Methods 1: RBF
     auto-scaling" of the document "Feature Alignment". Affinities to landmarks as a
-    common language of networks are relative representations: Moschella et al.
-    (2023), "Relative representations enable zero-shot latent space communication".
+    common language of networks are relative representations: Moschella et al. (2023),
+    "Relative representations enable zero-shot latent space communication".
 
     Examples
     --------
@@ -194,12 +193,12 @@ class RBFAutoScaleAligner(LandmarkAligner):
     >>> X_new.shape, round(float(X_new.mean()), 6)
     ((200, 50), 0.3)
 
-    Y is X moved, turned and shrunk, which the affinities do not see:
+    Y is X shifted, rotated and shrunk, which does not change the affinities:
 
     >>> bool(np.allclose(aligner.fit_transform(Y), X_new))
     True
 
-    Both at once, as views: rows that were not landmarks find themselves across.
+    Both as views of one aligner: held-out rows find themselves in the other view.
 
     >>> views = RBFAutoScaleAligner(views=[8, 8], n_landmarks=50, random_state=0)
     >>> views.fit(np.hstack([X, Y])[:100]).score(np.hstack([X, Y])[100:])

@@ -32,16 +32,6 @@ def ridge_inverse(K_centred, ridge):
 
     .. math:: P = (K + \lambda I)^{-1}, \qquad \lambda = \rho \, \mathrm{tr}(K) / m
 
-    Parameters
-    ----------
-    K_centred : tensor of shape (n_landmarks, n_landmarks)
-    ridge : float
-        The factor :math:`\rho`.
-
-    Returns
-    -------
-    P : tensor of shape (n_landmarks, n_landmarks)
-
     Raises
     ------
     ValueError
@@ -57,22 +47,12 @@ def ridge_inverse(K_centred, ridge):
 
 
 def centred_map(k, M):
-    r"""Return the affine map that centres kernel values, then applies a matrix.
+    """Return the affine map that centres kernel values, then applies a matrix M.
 
-    With H the centring matrix and g the mean of k,
+    With H the centring matrix, k the column means of the kernel among the landmarks and
+    g their mean,
 
     .. math:: (A H - 1 (k - g)^T) M = A P + 1 b^T
-
-    Parameters
-    ----------
-    k : tensor of shape (n_landmarks,)
-        Column means of the kernel among the landmarks.
-    M : tensor of shape (n_landmarks, n_outputs)
-
-    Returns
-    -------
-    affine : Affine
-        P and b.
     """
     return Affine(M - M.mean(0), (k.mean() - k) @ M)
 
@@ -80,23 +60,11 @@ def centred_map(k, M):
 def ridge_projection(K, ridge):
     r"""Return the affine map that decorrelates affinities to landmarks.
 
-    With K_c the doubly centred affinities among landmarks, and A_c those of rows
+    With K_c the doubly centred affinities K among landmarks, and A_c those of rows
     centred by the same means,
 
     .. math:: F = A_c (K_c + \lambda I)^{-1} = A P + 1 b^T, \qquad
               \lambda = \rho \, \mathrm{tr}(K_c) / m
-
-    Parameters
-    ----------
-    K : tensor of shape (n_landmarks, n_landmarks)
-        Affinities among the landmarks.
-    ridge : float
-        The factor :math:`\rho`.
-
-    Returns
-    -------
-    affine : Affine
-        P and b.
 
     Raises
     ------

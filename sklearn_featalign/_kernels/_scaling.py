@@ -54,17 +54,7 @@ class Scaling(NamedTuple):
 
 
 def coordinates(X, scaling):
-    """Return the coordinates of rows.
-
-    Parameters
-    ----------
-    X : tensor of shape (n_samples, n_features)
-    scaling : Scaling
-
-    Returns
-    -------
-    Z : tensor of shape (n_samples, n_features) or (n_samples, rank)
-    """
+    """Return the coordinates of rows, in the dtype of the offset."""
     Z = X.to(scaling.offset.dtype) - scaling.offset
     if scaling.exponent:
         Z.mul_(2.0**-scaling.exponent)
@@ -84,8 +74,8 @@ def fit_scaling(batches, sample, n_samples, whiten=None, rounding=0.0):
         most rows if others are far away, so that most rows keep their digits.
     n_samples : int
     whiten : {None, "pca"}
-        "pca" makes the covariance of the coordinates the identity on the span of
-        the rows.
+        "pca" makes the covariance of the coordinates the identity on the span of the
+        rows.
     rounding : float
         Relative rounding error of the features, for `fit_whitening`.
 
@@ -153,21 +143,9 @@ def fit_whitening(batches, n_samples, scaling, rounding):
     """Return the PCA whitening matrix of the coordinates.
 
     With C the covariance of the coordinates over their widths, V its eigenvectors and w
-    its eigenvalues, it is ``W = diag(1 / widths) V diag(w ** -1/2)``.
-
-    Parameters
-    ----------
-    batches, n_samples
-        As for `fit_scaling`.
-    scaling : Scaling
-        Without its whitening.
-    rounding : float
-        Relative rounding error of the features. Eigenvectors along which it is as
-        large as the spread are dropped, except for the widest one.
-
-    Returns
-    -------
-    W : tensor of shape (n_features, rank)
+    its eigenvalues, it is ``W = diag(1 / widths) V diag(w ** -1/2)``. Eigenvectors
+    along which the relative rounding error of the features is as large as the spread
+    are dropped, except for the widest one.
     """
     scale = 2.0**-scaling.exponent
     low, high = (values * scale for values in column_range(batches))

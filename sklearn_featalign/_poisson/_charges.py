@@ -54,16 +54,8 @@ def log_weights_(D, height, d, log_counts):
 def mean_charge(X, height, charges, log_counts, own=None):
     """Return the mean of the charges under the field weights at each row.
 
-    Parameters
-    ----------
-    X, height, charges, log_counts
-        As for `log_field_weights`.
-    own : tuple of tensors of shape (n_samples, 1), optional
-        As from `coincident_charges`.
-
-    Returns
-    -------
-    Y : tensor of shape (n_samples, n_features)
+    The arguments are those of `log_field_weights`; `own` is as from
+    `coincident_charges`.
     """
     L = log_field_weights(X, height, charges, log_counts)
     if own is not None:
@@ -77,10 +69,10 @@ def augment_charges(charges, log_counts):
     Returns
     -------
     augmented : tuple of tensors
-        The first, of shape (n_features + 2, n_charges), has the column
-        :math:`(-2y, 1, |y|^2)` for a charge y; the second, of shape
-        (n_charges, n_features + 1), has the row :math:`(w y, w)` for a charge of w
-        rows; the third, of shape (), is the largest :math:`|y|^2`.
+        The first, of shape (n_features + 2, n_charges), has the column :math:`(-2y, 1,
+        |y|^2)` for a charge y; the second, of shape (n_charges, n_features + 1), has
+        the row :math:`(w y, w)` for a charge of w rows; the third is the largest
+        :math:`|y|^2`.
     """
     squares = squared_norms(charges)[:, None]
     counts = log_counts.exp()[:, None]
@@ -92,13 +84,7 @@ def augment_charges(charges, log_counts):
 def powers_are_safe(height, max_norm, d):
     """Return whether `mean_charge_by_powers` is exact from a height upwards.
 
-    Parameters
-    ----------
-    height : float
-    max_norm : float
-        The largest norm of a charge.
-    d : int
-        Number of dimensions.
+    This depends on the largest norm of a charge and the number d of dimensions.
     """
     share = height**2 / (2 * max_norm**2 + height**2)
     return share > _SMALLEST_SHARE and share ** (d + 1) > _SMALLEST_POWER
@@ -107,9 +93,9 @@ def powers_are_safe(height, max_norm, d):
 def mean_charge_by_powers(X, height, augmented, own=None, memory=None):
     r"""Return what `mean_charge` does, without a logarithm or an exponential.
 
-    This takes two matrix products with a few multiplications in between. Squares are
-    in units of :math:`|x|^2 + r^2 + \max |y|^2`, so that their powers are near one
-    unless the charges are small beside the height.
+    This takes two matrix products with a few multiplications in between. Squares are in
+    units of :math:`|x|^2 + r^2 + \max |y|^2`, so that their powers are near one unless
+    the charges are small beside the height.
 
     Parameters
     ----------
@@ -121,10 +107,6 @@ def mean_charge_by_powers(X, height, augmented, own=None, memory=None):
         As from `coincident_charges`.
     memory : tensor of shape (n_samples, n_charges), optional
         The weights are computed here: a new allocation takes longer than they do.
-
-    Returns
-    -------
-    Y : tensor of shape (n_samples, n_features)
     """
     d = X.shape[1]
     left, right, largest = augmented
@@ -165,14 +147,8 @@ def coincident_charges(X, charges, log_counts, within):
     """Return the nearest charge of each row, and what a coincident row takes off it.
 
     The count of a charge is one less for a row that coincides with it, so that the row
-    is not driven by itself: training rows and new rows are treated in the same way.
-
-    Parameters
-    ----------
-    X, charges, log_counts
-        As for `log_field_weights`.
-    within : float
-        Distance up to which a row coincides with a charge.
+    is not driven by itself: training rows and new rows are treated in the same way. A
+    row coincides up to the distance `within`.
 
     Returns
     -------
@@ -195,12 +171,7 @@ def field(points, charges):
     """Return the field of charges of one row each at points, as a length.
 
     It is divided by the sum of its weights, which leaves x minus the mean charge, and
-    the height.
-
-    Parameters
-    ----------
-    points : tensor of shape (n_samples, n_features + 1)
-    charges : tensor of shape (n_charges, n_features)
+    the height. The height is the last column of the points.
     """
     X, z = points[:, :-1], points[:, -1:]
     log_counts = torch.zeros_like(charges[:, 0])

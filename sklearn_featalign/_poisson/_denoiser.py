@@ -14,7 +14,7 @@ class PoissonDenoiser(PoissonTransformer):
     Training rows are charges in a plane. Rows start above it at the height where they
     see their neighbours, and follow the lines of force downwards: much as if each row
     were averaged with its neighbours. This removes noise from raw features, and helps
-    classifiers that have few labels. It is the flow of :class:`PoissonUniformizer` in
+    classifiers that have few labels. The flow is that of :class:`PoissonUniformizer` in
     the other direction.
 
     Parameters
@@ -26,18 +26,15 @@ class PoissonDenoiser(PoissonTransformer):
     start_height : float or "auto", default="auto"
         Height at which rows start, in the coordinates that `scaling` makes. "auto" is
         the height at which the median perplexity of the field weights is 15 (or half
-        the number of charges, if that is less), and at least
-        :math:`\frac{1}{4} d^{-1/4}` times the median distance to the fifth neighbour.
+        the number of charges, if that is less), but at least the start height of
+        :class:`PoissonUniformizer`.
 
     scaling : {"view", "whiten"}, default="view"
-        Coordinates in which rows flow. "view": centred, and divided by the root of the
-        mean variance of a column; "whiten": uncorrelated, of variance one, and nearest
-        to the columns (the symmetric root of their correlations).
+        Coordinates in which rows flow: centred, and divided by the root of the mean
+        variance of a column; or whitened as by :class:`PoissonUniformizer`.
 
     solver : {"rk4", "midpoint", "euler", "dopri5"}, default="rk4"
-        Solver of torchdiffeq, with four, two or one evaluations of the field in a step.
-        "dopri5" chooses its own steps, the same for all rows of a batch, with a
-        tolerance of 1e-7.
+        Solver of torchdiffeq; see :class:`PoissonUniformizer`.
 
     n_steps : int, default=24
         Number of steps.
@@ -47,13 +44,10 @@ class PoissonDenoiser(PoissonTransformer):
         :class:`PoissonUniformizer`. None is the exact field.
 
     device : str, default="auto"
-        "cpu", "cuda" or "cuda:<index>". "auto" is the device of X if X is a CUDA
-        tensor; otherwise it is CUDA if the machine has it, and the CPU if not. It is
-        resolved at each call.
+        Device of torch; see :class:`PoissonUniformizer`.
 
     batch_size : int or "auto", default="auto"
-        Number of rows that flow at a time. The result does not depend on it, except for
-        "dopri5" within its tolerance.
+        Number of rows that flow at a time.
 
     random_state : int, RandomState instance or None, default=None
         Seeds k-means, which `n_charges` needs.
@@ -76,8 +70,8 @@ class PoissonDenoiser(PoissonTransformer):
         Number of features seen during :term:`fit`.
 
     feature_names_in_ : ndarray of shape (n_features_in_,)
-        Names of features seen during :term:`fit`. Defined only when X has feature
-        names that are all strings.
+        Names of features seen during :term:`fit`. Defined only when X has feature names
+        that are all strings.
 
     See Also
     --------

@@ -9,10 +9,10 @@ from sklearn_featalign._mlp import check_hidden_layer_sizes
 
 
 class PoissonField(BaseEstimator):
-    r"""A network that is trained to know the field, for :class:`PoissonUniformizer`.
+    r"""Parameters of a network that is trained to know the field.
 
-    It holds parameters only. They can be searched as those of the uniformizer, with the
-    prefix ``field__``: ``field__M``.
+    It is the `field` of a :class:`PoissonUniformizer`, whose searches reach the
+    parameters by ``field__M`` and so on.
 
     Parameters
     ----------
@@ -21,7 +21,7 @@ class PoissonField(BaseEstimator):
         field. "projected": the document's :math:`dy / ds = E / (E \cdot y)` for the
         point y with its height, from the height `start_height` (by default zero) to the
         time `radius` (by default 1), in which the squared length of y grows by twice as
-        much. It needs ``output="flow"``, which then has the height as one more column.
+        much. It needs ``output="flow"``, which has the height as one more column.
 
     hidden_layer_sizes : sequence of int or None, default=None
         Widths of the hidden layers, with ReLU after each. None is two layers of as many
@@ -45,8 +45,8 @@ class PoissonField(BaseEstimator):
         Learning rate of Adam.
 
     large_batch_size, small_batch_size : int, default=1024, 128
-        Number of rows in a training step whose field is learned, and number of these
-        rows that are perturbed.
+        Number of rows of a training step whose field is learned, and number of these
+        that are perturbed.
 
     See Also
     --------
@@ -55,11 +55,11 @@ class PoissonField(BaseEstimator):
     Notes
     -----
     The network learns :math:`\sqrt{d} E / (|E| + \gamma)`, where E is the field of the
-    rows of a batch, at points above some of them: at heights
-    :math:`|\epsilon| (1 + \tau)^m`, with m uniform between 0 and M and :math:`\epsilon`
-    normal with standard deviation sigma, and displaced sideways by as much. Source: Xu
-    et al. (2022), "Poisson flow generative models", and the document "Imposing
-    uniformity through Poisson flow models".
+    rows of a batch, at points above some of them: at heights :math:`|\epsilon| (1 +
+    \tau)^m`, with m uniform between 0 and M and :math:`\epsilon` normal with standard
+    deviation sigma, and displaced sideways by as much: Xu et al. (2022), "Poisson flow
+    generative models", and the document "Imposing uniformity through Poisson flow
+    models".
 
     The projected equation does not depend on the sign of E, and has a pole where E is
     orthogonal to y. ``parametrization="height"`` with PFGM's hyperparameters, the

@@ -33,10 +33,8 @@ class ChargeField:
         Logarithms of how many rows each charge stands for.
     max_norm : float
         The largest norm of a charge.
-    spacing : float
-        The height by the spacing of the charges.
-    lowest : float
-        The lowest height that the field is asked for at.
+    spacing, lowest : float
+        The height by the spacing of the charges, and the lowest height in use.
     """
 
     def __init__(self, charges, log_counts, max_norm, spacing, lowest):
@@ -52,14 +50,7 @@ class ChargeField:
         return coincident_charges(X, self.charges, self.log_counts, within)
 
     def mean_charge_of(self, X, own=None):
-        """Return the function ``mean(X, height)`` for as many rows as X has.
-
-        Parameters
-        ----------
-        X : tensor of shape (n_samples, n_features)
-        own : tuple of tensors of shape (n_samples, 1), optional
-            As from `coincident`.
-        """
+        """Return the function ``mean(X, height)`` for as many rows as X has."""
         if self.augmented is None:
             return partial(
                 mean_charge, charges=self.charges, log_counts=self.log_counts, own=own
@@ -71,11 +62,6 @@ class ChargeField:
 
     def home_candidates(self, X):
         """Return the charges that rows may have started on, and the tolerance for it.
-
-        Parameters
-        ----------
-        X : tensor of shape (n_samples, n_features)
-            Rows that have come back with all charges in the field.
 
         Returns
         -------
@@ -97,12 +83,7 @@ class ChargeField:
 
 
 class NetworkField:
-    """The field as a network knows it, which has no charges of its own.
-
-    Parameters
-    ----------
-    weights : dict of str to tensor
-    """
+    """The field as a network with given weights knows it, which has no charges."""
 
     def __init__(self, weights):
         self.weights = weights

@@ -51,19 +51,8 @@ class FloatLimits(NamedTuple):
 def integrate(function, Y, start, end, solver, n_steps):
     """Solve ``dy / dt = function(t, y)`` from a start to an end.
 
-    Parameters
-    ----------
-    function : callable
-    Y : tensor of shape (n_samples, n_features), float64
-    start, end : float
-    solver : {"euler", "midpoint", "rk4", "dopri5"}
-        Of torchdiffeq. "dopri5" chooses its own steps, the same for all rows.
-    n_steps : int
-        Number of equal steps of the other solvers.
-
-    Returns
-    -------
-    Y : tensor of shape (n_samples, n_features)
+    The solvers are those of torchdiffeq. "dopri5" chooses its own steps, the same for
+    all rows; the others take `n_steps` equal ones.
     """
     times = torch.linspace(start, end, n_steps + 1, dtype=Y.dtype, device=Y.device)
     if solver == "dopri5":
@@ -91,7 +80,7 @@ def worst_row(errors):
 
 
 def follow(mean, X, start, end, size, solver, n_steps):
-    """Follow lines of force from one height to another.
+    """Follow lines of force from one height to another, downwards if the end is lower.
 
     Parameters
     ----------
@@ -100,16 +89,11 @@ def follow(mean, X, start, end, size, solver, n_steps):
     X : tensor of shape (n_samples, n_features)
         Rows at the start height.
     start, end : float
-        Heights; lines are followed downwards if the end is lower.
+        Heights.
     size : float
         Size of the data: the length of a typical row.
     solver, n_steps
         As for `integrate`.
-
-    Returns
-    -------
-    X : tensor of shape (n_samples, n_features)
-        Rows at the end height.
     """
     function = partial(velocity, mean=mean, size=size)
     V = X / scale_factor(start, size)
@@ -172,12 +156,8 @@ class Flow:
     def backward(self, out, limits):
         """Return the rows of an output: the inverse of `forward`.
 
-        Parameters
-        ----------
-        out : tensor of shape (n_samples, n_outputs)
-        limits : FloatLimits
-            Of the dtype of the rows. In a cube 0 stands for ``tiny``, and 1 for one
-            minus half of ``eps``. No number of a row exceeds ``max``.
+        The limits are those of the dtype of the rows. In a cube 0 stands for ``tiny``,
+        and 1 for one minus half of ``eps``; no number of a row exceeds ``max``.
         """
         end = self.from_output(out.to(torch.float64), limits)
         Z = self.recover_training_rows(self.follow_back(end), end)
@@ -191,18 +171,10 @@ class Flow:
     def path(self, X, n_points, output):
         """Return the places of rows at heights from the start to the end.
 
-        Parameters
-        ----------
-        X : tensor of shape (n_samples, n_features)
-        n_points : int
-            Number of heights, evenly spaced in the time of the solver.
-        output : {"cube", "flow"}
-
-        Returns
-        -------
-        places : tensor of shape (n_samples, n_points * n_features)
-            A row at a height r is placed where the output would be for a row at the
-            height sqrt(r^2 + s^2), with s the size of the data.
+        A row at a height r is placed where the output, "cube" or "flow", would be for a
+        row at the height sqrt(r^2 + s^2), with s the size of the data. The heights are
+        evenly spaced in the time of the solver. The result has the shape (n_samples,
+        n_points * n_features).
         """
         Z = to_coordinates(X.to(torch.float64), self.coordinates)
         own = self.field.coincident(Z)
@@ -224,17 +196,8 @@ class Flow:
     def distance_to_mean_charge(self, X, height, factor, unit):
         """Return the distances of rows from the mean charges that they see at a height.
 
-        Parameters
-        ----------
-        X : tensor of shape (n_samples, n_features)
-        height : float
-        factor : tensor of shape (rank, rank)
-        unit : float
-            Both as from `_whitening.metric_factor`: distances are those of rows.
-
-        Returns
-        -------
-        distances : tensor of shape (n_samples, 1)
+        Factor and unit are as from `_whitening.metric_factor`: distances are those of
+        rows.
         """
         Z = to_coordinates(X.to(torch.float64), self.coordinates)
         own = self.field.coincident(Z)

@@ -51,14 +51,8 @@ def data_size(charges, log_counts):
 def spacing_height(batches, charges, size):
     """Return the height at which rows start to spread: a share of their spacing.
 
-    Parameters
-    ----------
-    batches : iterable of tensor of shape (n_batch, n_features)
-        The sampled charges; see `sample_charges`.
-    charges : tensor of shape (n_charges, n_features)
-        All different.
-    size : float
-        Size of the data, as from `data_size`.
+    The batches are those of the sampled charges (see `sample_charges`); the charges are
+    all different, and `size` is as from `data_size`.
     """
     k = min(_NEIGHBORS, len(charges) - 1)
     distances = []
@@ -77,16 +71,7 @@ def perplexity_height(batches, charges, log_counts, perplexity, kept_bytes=0):
     The perplexity of a row is the exponential of the entropy of its weights, with the
     row itself left out. It grows with the height. In few dimensions it exceeds the
     given one at any height; the result is then the lower bound, exp(-7) times the mean
-    distance.
-
-    Parameters
-    ----------
-    batches, charges
-        As for `spacing_height`.
-    log_counts : tensor of shape (n_charges,)
-    perplexity : float
-    kept_bytes : int
-        How many bytes of distances may be kept between the bisections.
+    distance. Up to `kept_bytes` of distances are kept between the bisections.
     """
     n_bytes = _N_SAMPLED[1] * len(charges) * charges.element_size()
     to_distances = partial(distances_and_nearest, charges=charges)
@@ -114,7 +99,7 @@ def distances_and_nearest(X, charges):
 def weight_entropy(D, nearest, height, d, log_counts):
     """Return the entropy of the field weights of rows without their nearest charge.
 
-    D has the squared distances, and is overwritten.
+    The squared distances D are overwritten.
     """
     L = log_weights_(D, height, d, log_counts)
     change = log_count_without_self(nearest, log_counts)
@@ -124,14 +109,7 @@ def weight_entropy(D, nearest, height, d, log_counts):
 
 
 def check_heights(start, end, size):
-    """Raise an error if float64 cannot follow lines between two heights.
-
-    Parameters
-    ----------
-    start, end : float
-    size : float
-        Size of the data, as from `data_size`.
-    """
+    """Raise an error if float64 cannot follow lines between two heights."""
     low, high = _LOWEST * size, _HIGHEST * size
     if min(start, end) < low or max(start, end) > high:
         raise ValueError(

@@ -157,16 +157,8 @@ def to_hemisphere_ratio(t, d):
 def to_normal(X, height):
     """Return points of a normal distribution for points of a uniform hemisphere.
 
-    Parameters
-    ----------
-    X : tensor of shape (n_samples, n_features)
-        Where lines of force pass a height.
-    height : float
-
-    Returns
-    -------
-    G : tensor of shape (n_samples, n_features)
-        In the same direction.
+    X has the places where lines of force pass a height; the points keep their
+    directions.
     """
     length = X.norm(dim=1).clamp(min=_SMALLEST_LENGTH)
     t = to_normal_length(2 * (length / height).log(), X.shape[1])
@@ -196,10 +188,6 @@ def from_hemisphere(points, height):
 def from_cube(U, least, eps):
     """Return normal numbers for their probabilities.
 
-    Parameters
-    ----------
-    U : tensor
-    least, eps : float
-        0 stands for the first of these, 1 for half of the second less.
+    0 stands for `least`, and 1 for half an `eps` less.
     """
     return torch.special.ndtri(U.clamp(least, 1 - eps / 2))

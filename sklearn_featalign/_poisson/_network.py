@@ -25,18 +25,8 @@ def perturb(X, sigma, tau, M, generator):
 
     A row x becomes :math:`(x + |\epsilon_x| (1 + \tau)^m u, |\epsilon_z| (1 + \tau)^m)`
     with m uniform between 0 and M, u uniform on the sphere and the components of
-    :math:`\epsilon` normal with deviation sigma: Xu et al. (2022), algorithm 2.
-
-    Parameters
-    ----------
-    X : tensor of shape (n_samples, n_features)
-    sigma, tau, M : float
-    generator : torch.Generator
-
-    Returns
-    -------
-    points : tensor of shape (n_samples, n_features + 1)
-        The height is the last column.
+    :math:`\epsilon` normal with deviation sigma: Xu et al. (2022), algorithm 2. The
+    height is the last column.
     """
     m = M * X.new_empty((len(X), 1)).uniform_(generator=generator)
     reach = sigma * (1 + tau) ** m
@@ -144,33 +134,17 @@ def field_loss(network, output, targets, views):
 def field_weights(width, hidden_layer_sizes, generator, device):
     """Return the initial weights of a network of the field.
 
-    Parameters
-    ----------
-    width : int
-        Number of coordinates and the height.
-    hidden_layer_sizes : sequence of int
-    generator : torch.Generator
-        On the CPU, so that the weights do not depend on the device.
-    device : torch.device
+    The width counts the coordinates and the height. The generator is one of the CPU, so
+    that the weights do not depend on the device.
     """
     weights = encoder_weights([width, *hidden_layer_sizes, width], generator)
     return {name: weight.to(device) for name, weight in weights.items()}
 
 
 def train_field(network, rows, **training):
-    """Train a network of the field by Adam at a constant learning rate.
+    """Train a network of the field by Adam at a constant rate; return the history.
 
-    Parameters
-    ----------
-    network : FieldNetwork
-    rows : tensor of shape (n_samples, n_features)
-    **training
-        ``max_epochs``, ``lr``, ``batch_size``, ``generator`` and
-        ``sklearn_callbacks`` of `_training.train`.
-
-    Returns
-    -------
-    history : skorch.history.History
+    The other arguments are those of `_training.train`.
     """
     dataset = PairedRows([rows.to(torch.float32)])
     return train(

@@ -12,17 +12,8 @@ from sklearn_featalign._poisson._whitening import from_coordinates, to_coordinat
 class ProjectedFlow:
     r"""Moves batches of rows by :math:`dy / ds = E / (E \cdot y)`, on one device.
 
-    Parameters
-    ----------
-    coordinates : Coordinates
-    weights : dict of str to tensor
-        Of the network that knows the field E.
-    height : float
-        Height at which rows start.
-    time : float
-        Time s at which they end.
-    solver : {"euler", "midpoint", "rk4", "dopri5"}
-    n_steps : int
+    The field E is that of a network with the given weights; rows start at a height and
+    end at a time s.
     """
 
     def __init__(self, coordinates, weights, height, time, solver, n_steps):

@@ -42,17 +42,7 @@ class Regions(NamedTuple):
     def near_charges_and_centroids(self, region, charges, counts):
         """Return the charges that are seen from a region, and their counts.
 
-        Parameters
-        ----------
-        region : int or None
-            None sees centroids only.
-        charges : ndarray of shape (n_charges, n_features)
-        counts : ndarray of shape (n_charges,)
-
-        Returns
-        -------
-        charges : ndarray of shape (n_seen, n_features)
-        counts : ndarray of shape (n_seen,)
+        None as the region sees centroids only.
         """
         order, n_near = np.arange(len(charges)), 0
         if region is not None:
@@ -73,18 +63,8 @@ class Regions(NamedTuple):
 def fit_regions(charges, counts, n_charges, random_state):
     """Divide charges into regions and, separately, into groups.
 
-    Parameters
-    ----------
-    charges : ndarray of shape (n_charges, n_features)
-    counts : ndarray of shape (n_charges,)
-        Number of rows that each charge stands for.
-    n_charges : int
-        Number of charges and centroids that are seen from a region, at least 2.
-    random_state : RandomState instance
-
-    Returns
-    -------
-    regions : Regions
+    From a region `n_charges` charges and centroids are seen, at least 2. The counts are
+    the numbers of rows that charges stand for.
     """
     # scikit-learn's clustering is imported here because its import is slow.
     from sklearn.cluster import KMeans

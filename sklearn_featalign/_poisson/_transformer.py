@@ -128,6 +128,7 @@ class PoissonTransformer(
         Returns
         -------
         X_new : {ndarray, tensor} of shape (n_samples, n_features_out)
+            The rows at the end of the flow.
         """
         return self._map_rows(self._check_rows(X), "forward", self._n_outputs)
 
@@ -164,10 +165,10 @@ class PoissonTransformer(
         """Return scores that are low for outliers.
 
         The score is the negative distance of each sample from the field-weighted mean
-        of the charges. It is taken at the height where the median perplexity of the
-        weights is 15 (or half the number of charges, if that is less), and not below
-        the height by the spacing of the rows. Distances are in the units of X, whatever
-        `scaling` is. Columns that did not vary in training are ignored.
+        of the charges, in the units of X. It is taken at the height where the median
+        perplexity of the weights is 15 (or half the number of charges, if that is
+        less), and not below the height by the spacing of the rows. Columns that did not
+        vary in training are ignored.
 
         Parameters
         ----------
@@ -245,13 +246,7 @@ class PoissonTransformer(
         return Rows(sampled, charges.device, self.batch_size, len(charges))
 
     def _neighbor_height(self, charges, log_counts):
-        """Return the height at which a row sees its neighbours, at least its spacing.
-
-        Parameters
-        ----------
-        charges : tensor of shape (n_charges, n_features)
-        log_counts : tensor of shape (n_charges,)
-        """
+        """Return the height at which rows see their neighbours."""
         rows = self._sampled_rows(charges)
         perplexity = min(_PERPLEXITY, len(charges) / 2)
         size = data_size(charges, log_counts)
@@ -328,15 +323,8 @@ class PoissonTransformer(
     def _collect(self, rows, method, out, seen=None, **arguments):
         """Write what a method of the flow makes of rows into a container.
 
-        Parameters
-        ----------
-        rows : Rows
-        method : str
-        out : {ndarray, tensor} of shape (len(rows.X), n_outputs)
-        seen : tuple of ndarray, optional
-            Charges and counts that the rows see; all by default.
-        **arguments
-            Passed to the method.
+        `seen` are the charges and counts that the rows see, by default all; the other
+        arguments are passed to the method.
         """
         charges, counts = seen or (self.charges_, self.charge_counts_)
         flow = self._make_flow(rows.device, charges, counts)
@@ -382,17 +370,7 @@ class PoissonTransformer(
     _make_flow = _charge_flow
 
     def _paths(self, X, n_points):
-        """Return the places of rows on their way: see `Flow.path`.
-
-        Parameters
-        ----------
-        X : ndarray of shape (n_samples, n_features_in_)
-        n_points : int
-
-        Returns
-        -------
-        paths : ndarray of shape (n_samples, n_points, n_features_in_)
-        """
+        """Return the places of rows on their way, as an array of three dimensions."""
         n_outputs = n_points * self.n_features_in_
         paths = self._map_rows(
             X, "path", n_outputs, n_points=n_points, output=self._path_output

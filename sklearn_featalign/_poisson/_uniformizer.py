@@ -59,10 +59,9 @@ class PoissonUniformizer(PoissonTransformer):
     Parameters
     ----------
     output : {"cube", "normal", "hemisphere", "flow"}, default="cube"
-        What rows are mapped to. "cube": numbers between 0 and 1; "normal": normal
-        numbers; "hemisphere": points on the unit sphere in one dimension more, whose
-        last column, the height, is positive; "flow": the end of the flow, in the units
-        of X. It may be changed after the fit.
+        What rows are mapped to: numbers between 0 and 1; normal numbers; points on the
+        unit sphere in one dimension more, whose last column, the height, is positive;
+        or the end of the flow, in the units of X. It may be changed after the fit.
 
     field : "exact" or PoissonField, default="exact"
         "exact" is the field of the charges, which needs no training. A
@@ -80,11 +79,11 @@ class PoissonUniformizer(PoissonTransformer):
         neighbour.
 
     scaling : {"whiten", "view", None}, default="whiten"
-        Coordinates in which rows flow. "whiten": uncorrelated, of variance one, and
-        nearest to the columns (the symmetric root of their correlations); "view":
-        centred, and divided by the root of the mean variance of a column; None: the
-        columns unchanged, for a projected :class:`PoissonField` only, whose equation
-        depends on the origin.
+        Coordinates in which rows flow: uncorrelated, of variance one, and nearest to
+        the columns (the symmetric root of their correlations); centred, and divided by
+        the root of the mean variance of a column; or, for a projected
+        :class:`PoissonField` only, whose equation depends on the origin, the columns
+        unchanged.
 
     solver : {"rk4", "midpoint", "euler", "dopri5"}, default="rk4"
         Solver of torchdiffeq, with four, two or one evaluations of the field in a step.
@@ -176,11 +175,10 @@ class PoissonUniformizer(PoissonTransformer):
     number of steps. Columns with heavy tails need more steps than the default.
 
     **Uses, and limits.** Measured in the documentation: rows spread evenly over a cube
-    of up to eight dimensions, representative subsets drawn from it, and an outlier
-    score. It does not improve classifiers: the gain that the document "Imposing
-    uniformity through Poisson flow models" reports comes from fitting the classifier
-    anew. In more than eight dimensions there is a warning. The recipe of the document
-    is :meth:`from_document`.
+    of up to eight dimensions (beyond these there is a warning), representative subsets
+    drawn from it, and an outlier score. It does not improve classifiers: the gain that
+    the document "Imposing uniformity through Poisson flow models" reports comes from
+    fitting the classifier anew. The document's recipe is :meth:`from_document`.
 
     References
     ----------
@@ -244,14 +242,13 @@ class PoissonUniformizer(PoissonTransformer):
         """Return the uniformizer with the recipe of the uniformity document.
 
         Source: "Imposing uniformity through Poisson flow models". Its network follows
-        the projected equation in the columns of X, by 100 steps of Euler's method. The
-        output is ``"flow"``, with the height as one more column.
+        the projected equation in the columns of X, by 100 steps of Euler's method, and
+        the output has the height as one more column.
 
         Parameters
         ----------
         **params : dict
-            Parameters that differ from the recipe, such as ``random_state`` or
-            ``field__max_epochs``.
+            Parameters that differ from the recipe, such as ``field__max_epochs``.
 
         Returns
         -------

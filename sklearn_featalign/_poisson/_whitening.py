@@ -67,13 +67,7 @@ def fit_coordinates(batches, n_samples, scaling, rounding=0.0):
 
 
 def correlation_axes(batches, n_samples, zscore, rounding):
-    """Return the eigenvalues and eigenvectors of the correlations that exceed rounding.
-
-    Returns
-    -------
-    values : tensor of shape (rank,)
-    vectors : tensor of shape (n_features, rank)
-    """
+    """Return the eigenvalues and eigenvectors of correlations that exceed rounding."""
     _, scatter = sum_and_scatter(unclipped_zscores(X, zscore) for X in batches)
     largest = zscore.middle.abs() / zscore.half_range + 1
     varying = zscore.half_range > 0
@@ -126,13 +120,9 @@ def column_lengths(coordinates):
 
 
 def metric_factor(coordinates):
-    """Return a factor that maps coordinates so that distances are those of the rows.
+    """Return a matrix, and a unit, that give coordinates the distances of the rows.
 
-    Returns
-    -------
-    factor : tensor of shape (rank, rank)
-        Distances of ``Z @ factor`` are those of rows, over a unit.
-    unit : float
+    Distances of ``Z @ factor`` are those of rows over the unit.
     """
     zscore = coordinates.zscore
     unit = zscore.half_range.max()
