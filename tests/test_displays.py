@@ -23,6 +23,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn_featalign import (
     HalfSharedMLPAligner,
     KernelGCCAAligner,
+    PoissonDenoiser,
     PoissonUniformizer,
     RBFAutoScaleAligner,
 )
@@ -233,28 +234,26 @@ def inverse_root(C):
 
 
 @pytest.mark.parametrize("n_charges", [None, 30])
-def test_rows_contract_in_their_own_units(n_charges):
+def test_rows_are_denoised_in_their_own_units(n_charges):
     X, _ = make_moons(80, noise=0.1, random_state=0)
     params = {"n_steps": 48, "n_charges": n_charges, "random_state": 0}
-    uniformizer = PoissonUniformizer(direction="contract", **params).fit(X)
-    display = FlowDisplay.from_estimator(uniformizer, X, n_points=5)
+    denoiser = PoissonDenoiser(**params).fit(X)
+    display = FlowDisplay.from_estimator(denoiser, X, n_points=5)
     np.testing.assert_allclose(display.paths[:, 0], X, atol=1e-12)
-    np.testing.assert_allclose(
-        display.paths[:, -1], uniformizer.transform(X), atol=1e-6
-    )
+    np.testing.assert_allclose(display.paths[:, -1], denoiser.transform(X), atol=1e-6)
 
 
 def test_places_on_the_way_are_where_a_shorter_flow_ends():
     X, _ = make_moons(80, noise=0.1, random_state=0)
-    uniformizer = PoissonUniformizer(direction="contract", n_steps=48).fit(X)
-    paths = uniformizer._paths(X, 5)
-    size = uniformizer._size * 2**0.5
+    denoiser = PoissonDenoiser(n_steps=48).fit(X)
+    paths = denoiser._paths(X, 5)
+    size = denoiser._size * 2**0.5
     start, end = (
         -np.arcsinh(size / height)
-        for height in (uniformizer.start_height_, uniformizer.end_height_)
+        for height in (denoiser.start_height_, denoiser.end_height_)
     )
     for i, t in enumerate(np.linspace(start, end, 5)[1:-1], start=1):
-        shorter = copy(uniformizer)
+        shorter = copy(denoiser)
         shorter.end_height_ = float(size / np.sinh(-t))
         np.testing.assert_allclose(paths[:, i], shorter.transform(X), atol=1e-6)
 
@@ -409,7 +408,7 @@ def test_tensors_are_drawn_as_arrays_are():
         (
             lambda: FlowDisplay.from_estimator(StandardScaler(), blobs()),
             TypeError,
-            "needs a PoissonUniformizer, got StandardScaler",
+            "needs a PoissonUniformizer or PoissonDenoiser, got StandardScaler",
         ),
         (
             lambda: FlowDisplay.from_estimator(
@@ -420,9 +419,9 @@ def test_tensors_are_drawn_as_arrays_are():
         ),
         (
             lambda: FlowDisplay.from_estimator(
-                PoissonUniformizer(
-                    field="network", parametrization="projected", max_epochs=1
-                ).fit(blobs()[:, :2]),
+                PoissonUniformizer.from_document(field__max_epochs=1).fit(
+                    blobs()[:, :2]
+                ),
                 blobs()[:, :2],
             ),
             ValueError,

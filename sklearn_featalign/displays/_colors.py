@@ -8,11 +8,8 @@ from sklearn.utils import check_consistent_length
 
 from sklearn_featalign.displays._plotting import named_views
 
-# Number of axes of a colour: red, green and blue.
-_N_CHANNELS = 3
-
-# Largest number of principal components that replace the features of a view.
-_MAX_COMPONENTS = 64
+# Number of axes of a colour, and maximum number of principal components of a view.
+_N_CHANNELS, _MAX_COMPONENTS = 3, 64
 
 
 def feature_colors(features, axes_features, *, mask=None):
@@ -20,9 +17,9 @@ def feature_colors(features, axes_features, *, mask=None):
 
     A colour is the rank of the row along three axes, among the rows of all views. The
     axes are the top eigenvectors of :math:`\sum_{a \neq b} G_a^T G_b`, where
-    :math:`G_a` holds the `axes_features` of view a, less the mean over those of all
-    views: the directions in which paired rows vary together. With a single view they
-    are its principal axes.
+    :math:`G_a` holds the `axes_features` of view a, less the mean over all views: the
+    directions in which paired rows vary together. For one view they are its principal
+    axes.
 
     Parameters
     ----------
@@ -59,8 +56,12 @@ def feature_colors(features, axes_features, *, mask=None):
     check_consistent_length(*rows, mask)
     check_consistent_length(*fit_rows)
     shown = np.ones(len(rows[0]), bool) if mask is None else np.asarray(mask, bool)
+    if not shown.any():
+        raise ValueError("No row is shown.")
     rows = [F[shown] for F in rows]
-    check_values(features, rows, fit_rows)
+    for name, F, G in zip(features, rows, fit_rows, strict=True):
+        if not (np.isfinite(F).all() and np.isfinite(G).all()):
+            raise ValueError(f"View {name!r} contains NaN or infinity.")
     if len({F.shape[1] for F in rows}) > 1:
         rows, fit_rows = own_components(rows, fit_rows)
     if min(fit_rows[0].shape) < _N_CHANNELS:
@@ -83,22 +84,14 @@ def match_views(features, axes_features):
         )
     if set(axes_features) == set(features):
         axes_features = {name: axes_features[name] for name in features}
-    for (name, F), G in zip(features.items(), axes_features.values(), strict=True):
+    rows, fit_rows = list(features.values()), list(axes_features.values())
+    for name, F, G in zip(features, rows, fit_rows, strict=True):
         if F.shape[1] != G.shape[1]:
             raise ValueError(
                 f"View {name!r} has {F.shape[1]} features, and {G.shape[1]} in the "
                 "rows that axes are fitted on."
             )
-    return list(features.values()), list(axes_features.values())
-
-
-def check_values(names, rows, fit_rows):
-    """Raise an error if no row is shown or values are not finite."""
-    if not len(rows[0]):
-        raise ValueError("No row is shown.")
-    for name, F, G in zip(names, rows, fit_rows, strict=True):
-        if not (np.isfinite(F).all() and np.isfinite(G).all()):
-            raise ValueError(f"View {name!r} contains NaN or infinity.")
+    return rows, fit_rows
 
 
 def shared_axes(features):
@@ -124,18 +117,10 @@ def rank_colors(features, center, axes):
 
 
 def own_components(features, fit_features):
-    """Return the principal components of each view, with unit total variance.
+    """Return both lists of features in each view's own principal components.
 
-    This gives views of different widths one width, without aligning them.
-
-    Parameters
-    ----------
-    features, fit_features : list of ndarray of shape (n_samples, n_features)
-        Rows of each view, and the rows on which its components are fitted.
-
-    Returns
-    -------
-    features, fit_features : list of ndarray of shape (n_samples, n_components)
+    The components are fitted on `fit_features` and scaled to unit total variance. They
+    give views of different widths the same width, without aligning them.
     """
     k = min(_MAX_COMPONENTS, *(min(F.shape) for F in fit_features))
     pairs = []

@@ -22,13 +22,12 @@ _GAP = 0.03
 class FeatureColorDisplay:
     """Images in the colours of their patches' features, with a row for each view.
 
-    The three colour channels are axes that all views share, the directions in which
-    paired rows of the views vary together. They are fitted on other rows than those
-    shown. A colour is the rank of a patch along the axes, among the shown patches of
-    all views. If views are aligned, a patch has the same colour in each of them. The
-    title has the agreement of the colours: the mean over pairs of views of
-    :func:`~sklearn_featalign.metrics.concordance_correlation`, which is 1 for equal
-    colours and 0 for random patches.
+    A colour is the rank of a patch along three axes, among the patches of all views:
+    see :func:`feature_colors`. The axes are fitted on other rows than those shown. If
+    views are aligned, a patch has the same colour in each of them. The title has the
+    agreement of the colours, the mean over pairs of views of
+    :func:`~sklearn_featalign.metrics.concordance_correlation`: 1 for equal colours, and
+    0 for colours of random patches.
 
     Parameters
     ----------
@@ -41,24 +40,17 @@ class FeatureColorDisplay:
     ----------
     agreement : float
         Agreement of the colours, averaged over pairs of views; NaN for a single view.
-    ax_ : matplotlib Axes
-        Axes with the images.
-    figure_ : matplotlib Figure
-        Figure that holds the axes.
-
-    See Also
-    --------
-    feature_colors : The colours alone.
+    ax_, figure_ : matplotlib Axes and Figure
+        Axes that are drawn on, and their figure.
 
     Notes
     -----
-    The figures in the results section of the document "Feature Alignment" are coloured
-    in another way, by spectral embeddings of the rows shown. Axes that are fitted on
-    the shown pairs themselves create agreement, even if features are not aligned.
+    The figures of the document "Feature Alignment" have colours of another kind, from
+    spectral embeddings of the rows shown. Axes that are fitted on the shown pairs
+    create agreement, even if features are not aligned.
 
-    Networks agree to a large extent without having learned anything, for example on
-    brightness and on the position in the image: compare with an untrained network, as
-    ``benchmarks/dense_features.py`` does.
+    Untrained networks agree too, for example on brightness and on the position in the
+    image: compare with one of them, as ``benchmarks/dense_features.py`` does.
 
     Examples
     --------
@@ -67,11 +59,10 @@ class FeatureColorDisplay:
     >>> from sklearn_featalign.displays import FeatureColorDisplay
     >>> rng = np.random.default_rng(0)
     >>> Z = rng.normal(size=(300, 5))
-    >>> X = np.hstack([Z @ rng.normal(size=(5, 8)), Z @ rng.normal(size=(5, 12))])
-    >>> aligner = RBFAutoScaleAligner(views=[8, 12], n_landmarks=100, random_state=0)
-    >>> display = FeatureColorDisplay.from_estimator(
-    ...     aligner.set_params(normalize="ridge").fit(X[:200]), X[200:], (1, 10, 10)
-    ... )
+    >>> X = np.hstack([Z @ rng.normal(size=(5, 8)), Z @ rng.normal(size=(5, 9))])
+    >>> aligner = RBFAutoScaleAligner(views=[8, 9], n_landmarks=None, normalize="ridge")
+    >>> aligner = aligner.fit(X[:200])
+    >>> display = FeatureColorDisplay.from_estimator(aligner, X[200:], (1, 10, 10))
     >>> display.agreement > 0.8
     True
     """
@@ -89,17 +80,7 @@ class FeatureColorDisplay:
 
     @classmethod
     def from_estimator(
-        cls,
-        estimator,
-        X,
-        grid,
-        *,
-        aligned=True,
-        axes_rows=None,
-        mask=None,
-        images=None,
-        ax=None,
-        **kwargs,
+        cls, estimator, X, grid, *, aligned=True, axes_rows=None, **kwargs
     ):
         """Draw images in the colours of their features before or after alignment.
 
@@ -118,14 +99,9 @@ class FeatureColorDisplay:
         axes_rows : {array-like, tensor} of shape (n_rows, n_features_in_), default=None
             Rows on which the axes (and those components) are fitted. None takes the
             landmarks of the aligner.
-        mask : ndarray of bool of shape grid, default=None
-            Patches that get a colour; others are background. None colours all.
-        images : array-like of shape (n_images, height, width[, 3]), default=None
-            The images themselves, from 0 to 1 or as integers up to 255.
-        ax : matplotlib Axes, default=None
-            Axes to draw on; None creates new ones.
         **kwargs : dict
-            Passed to :meth:`plot`.
+            Passed to :meth:`from_features`: `mask`, `images`, `ax` and the parameters
+            of :meth:`plot`.
 
         Returns
         -------
@@ -147,9 +123,7 @@ class FeatureColorDisplay:
         if not aligned:
             both = own_components(list(features.values()), list(fit_features.values()))
             features, fit_features = (dict(zip(features, F, strict=True)) for F in both)
-        return cls.from_features(
-            features, grid, fit_features, mask=mask, images=images, ax=ax, **kwargs
-        )
+        return cls.from_features(features, grid, fit_features, **kwargs)
 
     @classmethod
     def from_features(
@@ -215,7 +189,7 @@ class FeatureColorDisplay:
         ax : matplotlib Axes, default=None
             Axes to draw on; None creates new ones.
         max_images : int, default=8
-            Largest number of images to draw, beginning with the first.
+            Maximum number of images to draw, from the first on.
         title : str, default=None
             Text that precedes the agreement in the title.
 

@@ -11,16 +11,7 @@ from sklearn_featalign._views import split_views
 from sklearn_featalign.metrics._scorers import final_estimator
 
 # The palette of Okabe and Ito (2008), whose colours the colour-blind can tell apart.
-OKABE_ITO = (
-    "#0072B2",
-    "#E69F00",
-    "#009E73",
-    "#D55E00",
-    "#CC79A7",
-    "#56B4E9",
-    "#000000",
-    "#F0E442",
-)
+OKABE_ITO = "#0072B2 #E69F00 #009E73 #D55E00 #CC79A7 #56B4E9 #000000 #F0E442".split()
 
 
 def check_matplotlib(name):
@@ -41,13 +32,6 @@ def make_axes(ax, name, figsize=None):
     if ax is None:
         _, ax = plt.subplots(figsize=figsize, layout="constrained")
     return ax, ax.figure
-
-
-def normalize_style(style, given, kind):
-    """Return a style updated by given properties, whose names may be aliases."""
-    from matplotlib.cbook import normalize_kwargs
-
-    return style | normalize_kwargs(given, kind)
 
 
 def choose_rows(n_rows, max_rows, random_state):
