@@ -1,4 +1,4 @@
-"""Each metric against another way to compute it, or a closed form."""
+"""Metrics: each against another computation or a closed form, and the scorers."""
 
 import subprocess
 import sys
@@ -275,7 +275,7 @@ def test_default_dtype_and_device_of_torch_do_not_matter():
 
 @pytest.mark.parametrize("blocks", ["one block"], indirect=True)
 def test_memory_does_not_grow_with_the_similarities():
-    """In a process of its own, since the peak of this one is behind it."""
+    """Measure in a new process, since the peak of this one may be behind it."""
     code = """
 import resource
 import numpy as np

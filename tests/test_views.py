@@ -186,7 +186,7 @@ def test_outputs(kind, dtype, batch_size, aligner):
     for i, name in enumerate(NAMES):
         np.testing.assert_array_equal(output(name), blocks[:, i])
         np.testing.assert_array_equal(output(i), blocks[:, i])
-    # Batches of other rows round otherwise.
+    # Rounding depends on the rows of a batch.
     atol = 1e-12 if dtype == np.float64 else 1e-6
     first = np.isnan(blocks[:79]).any(2).argmin(1)
     np.testing.assert_allclose(
