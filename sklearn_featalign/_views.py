@@ -1,4 +1,4 @@
-"""Views: blocks of columns of one X, absent from a row where they are all NaN."""
+"""Views: blocks of columns of one X, absent from the rows where they are all NaN."""
 
 from numbers import Integral
 
@@ -10,30 +10,12 @@ from sklearn.utils._indexing import _get_column_indices
 from sklearn_featalign import _memory
 from sklearn_featalign._torch import is_single
 
-# Values of `output`, which cannot be names of views.
+# Values of the parameter `output`, which cannot be names of views.
 OUTPUTS = ("concat", "coalesce", "mean")
 
 
 def resolve_views(views, X):
-    """Return the columns of each view.
-
-    Parameters
-    ----------
-    views : None, list or dict
-        See `RBFAutoScaleAligner`. None is one view of all columns.
-    X : {ndarray, tensor, DataFrame} of shape (n_samples, n_features)
-
-    Returns
-    -------
-    columns : dict of str to ndarray of int
-        In the order of the views.
-
-    Raises
-    ------
-    ValueError
-        If widths do not add up to the columns of X, if a view is empty, or if two
-        share a column.
-    """
+    """Return the columns of each view in X; see `RBFAutoScaleAligner` for `views`."""
     n_features = X.shape[1]
     if views is None:
         return {"view0": np.arange(n_features)}
@@ -61,24 +43,19 @@ def resolve_views(views, X):
 
 
 def columns_of_widths(widths):
-    """Return the columns of views that stand side by side, from a dict of widths."""
-    _check_widths(widths)
-    ends = np.cumsum(list(widths.values()))
-    return {
-        name: np.arange(end - width, end)
-        for (name, width), end in zip(widths.items(), ends, strict=True)
-    }
-
-
-def is_width(selector):
-    """Return whether a value is a whole number, which True and False are not."""
-    return isinstance(selector, Integral) and not isinstance(selector, bool)
-
-
-def _check_widths(widths):
+    """Return the columns of adjacent views from a dict of their widths."""
+    columns, start = {}, 0
     for name, width in widths.items():
         if width < 1:
             raise ValueError(f"View {name!r} needs at least one column, got {width}.")
+        columns[name] = np.arange(start, start + int(width))
+        start += int(width)
+    return columns
+
+
+def is_width(selector):
+    """Return whether a value is an integer other than True and False."""
+    return isinstance(selector, Integral) and not isinstance(selector, bool)
 
 
 def _named(views):
@@ -119,23 +96,11 @@ def block(X, columns):
 
 
 def view_masks(X, columns):
-    """Return for each view the rows that have it.
+    """Return for each view a mask of the rows that have it, as a dict.
 
-    Parameters
-    ----------
-    X : {ndarray, tensor} of shape (n_samples, n_features)
-    columns : dict of str to ndarray of int
-
-    Returns
-    -------
-    present : dict of str to ndarray of shape (n_samples,), bool
-
-    Raises
-    ------
-    ValueError
-        If a view is NaN in part of its columns.
+    A ValueError is raised if a view is NaN in some, but not all, of its columns.
     """
-    present = {}
+    masks = {}
     for name, indices in columns.items():
         n_missing = _count_nan(block(X, indices))
         in_part = np.flatnonzero((n_missing > 0) & (n_missing < len(indices)))
@@ -147,8 +112,8 @@ def view_masks(X, columns):
                 "its columns are NaN; values that are missing within a view have to "
                 "be imputed."
             )
-        present[name] = n_missing == 0
-    return present
+        masks[name] = n_missing == 0
+    return masks
 
 
 def _count_nan(X):
@@ -176,31 +141,24 @@ def view_name(view, names):
     )
 
 
-def output_plan(output, present):
-    """Say which view goes where in the output.
+def output_plan(output, masks):
+    """Return how views make up the output, as a list of (name, slot, mask).
 
-    Parameters
-    ----------
-    output : {"concat", "coalesce", "mean"}, str or int
-    present : dict of str to ndarray of shape (n_samples,), bool
-
-    Returns
-    -------
-    plan : list of (name, slot, rows)
-        The rows of a view, a mask, that make up the block of columns `slot`.
+    The features of a view belong to the block of columns with number `slot`, in the
+    rows of a mask, which is one of `masks` or a part of it.
     """
     if output == "concat":
-        return [(name, slot, rows) for slot, (name, rows) in enumerate(present.items())]
+        return [(name, slot, mask) for slot, (name, mask) in enumerate(masks.items())]
     if output == "mean":
-        return [(name, 0, rows) for name, rows in present.items()]
+        return [(name, 0, mask) for name, mask in masks.items()]
     if output == "coalesce":
         plan, taken = [], False
-        for name, rows in present.items():
-            plan.append((name, 0, rows & ~taken))
-            taken = taken | rows
+        for name, mask in masks.items():
+            plan.append((name, 0, mask & ~taken))
+            taken = taken | mask
         return plan
-    name = view_name(output, present)
-    return [(name, 0, present[name])]
+    name = view_name(output, masks)
+    return [(name, 0, masks[name])]
 
 
 def stack_views(blocks, views):
@@ -209,23 +167,22 @@ def stack_views(blocks, views):
     Parameters
     ----------
     blocks : list or dict of {array-like, tensor} of shape (n_samples, n_view_features)
-        One for each view in order, or by name; None, or a name left out, is an
-        absent view.
+        Rows of each view, in order or by name. A view is absent if its block is None or
+        its name is left out.
     views : aligner, list of int or dict of str to int
-        An aligner with views (a fitted one, if its views are not widths), or the
-        widths themselves.
+        An aligner with views (fitted, if its views are not widths), or the widths.
 
     Returns
     -------
     X : {ndarray, tensor, DataFrame} of shape (n_samples, n_features)
-        Of float32 if all blocks are, or of half types, else float64. DataFrames of
-        pandas or polars give a DataFrame if the aligner was fitted on one.
+        Its dtype is float32 if all blocks have single or half precision, else float64.
+        DataFrames of pandas or polars give a DataFrame if the aligner saw one in fit.
 
     Raises
     ------
     ValueError
-        If a block has another width than its view, if blocks differ in length, or
-        if all are absent.
+        If a block has another width than its view, if blocks differ in length, or if
+        all are absent.
 
     Examples
     --------
@@ -236,13 +193,7 @@ def stack_views(blocks, views):
            [ 1.,  1.,  1., nan, nan]])
     """
     columns, n_features, feature_names = _layout(views)
-    given = {
-        name: values
-        for name, values in _by_name(blocks, columns).items()
-        if values is not None
-    }
-    if not given:
-        raise ValueError("All views are absent: at least one block is needed.")
+    given = _present_blocks(blocks, list(columns))
     arrays = {name: _check_block(values) for name, values in given.items()}
     check_consistent_length(*arrays.values())
     for name, values in arrays.items():
@@ -252,7 +203,7 @@ def stack_views(blocks, views):
                 f"{values.shape[1]}."
             )
     X = _fill(arrays, columns, n_features)
-    if feature_names is None or not all(map(_is_frame, given.values())):
+    if feature_names is None or not all(hasattr(F, "columns") for F in given.values()):
         return X
     first = next(iter(given.values()))
     for name, frame in given.items():
@@ -271,18 +222,19 @@ def split_views(X, views):
     Parameters
     ----------
     X : {array-like, tensor, DataFrame} of shape (n_samples, n_features)
+        Rows with the columns of all views.
     views : aligner, list of int or dict of str to int
-        As for `stack_views`.
+        An aligner or widths, as for :func:`stack_views`.
 
     Returns
     -------
     blocks : list of {ndarray, tensor, DataFrame} of shape (n_samples, n_view_features)
-        In the order of the views; absent ones stay NaN.
+        Rows of each view; absent ones stay NaN.
 
     Raises
     ------
     ValueError
-        If X does not have as many columns as the views take.
+        If X does not have as many columns as the views together.
 
     Examples
     --------
@@ -304,18 +256,20 @@ def split_views(X, views):
 
 
 def hide_other_views(X, name, columns):
-    """Return the rows that have a view, all other columns NaN, and their indices."""
+    """Return the rows that have a view, NaN outside of it, and their indices."""
     values = _check_block(X)
     own = block(values, columns[name])
     rows = np.flatnonzero(view_masks(values, {name: columns[name]})[name])
     if not len(rows):
         raise ValueError(f"No row of X has view {name!r}.")
-    kept = _fill({name: own[rows]}, columns, values.shape[1])
-    return _frame_like(kept, X, X.columns, rows) if _is_frame(X) else kept, rows
+    shown = _fill({name: own[rows]}, columns, values.shape[1])
+    if hasattr(X, "columns"):
+        shown = _frame_like(shown, X, X.columns, rows)
+    return shown, rows
 
 
 def check_view_names(frame, name, columns, feature_names):
-    """Refuse a DataFrame whose columns are not those that a view was fitted with."""
+    """Raise an error if the columns of a DataFrame are not those fitted for a view."""
     if list(frame.columns) != list(feature_names[columns]):
         raise ValueError(
             f"The feature names of view {name!r} should match those that were passed "
@@ -323,19 +277,15 @@ def check_view_names(frame, name, columns, feature_names):
         )
 
 
-def _is_frame(values):
-    return hasattr(values, "columns")
-
-
 def _frame_like(values, frame, names, rows=slice(None)):
-    """Return a DataFrame of pandas, with the index of rows of another, or of polars."""
+    """Return a DataFrame of the same library, and for pandas with the index of rows."""
     if hasattr(frame, "iloc"):
         return type(frame)(values, index=frame.index[rows], columns=names)
     return type(frame)(values, schema=list(names))
 
 
 def _layout(views):
-    """Return columns, their number and, if any, their names, from aligner or widths."""
+    """Return the columns of views, their number, and their names or None."""
     if hasattr(views, "view_columns_"):
         names = getattr(views, "feature_names_in_", None)
         return views.view_columns_, views.n_features_in_, names
@@ -350,17 +300,21 @@ def _layout(views):
     )
 
 
-def _by_name(blocks, names):
-    """Return blocks as a dict with the names of the views."""
+def _present_blocks(blocks, names):
+    """Return the blocks that are given, by the names of the views in order."""
     if isinstance(blocks, dict):
         blocks = {view_name(view, names): values for view, values in blocks.items()}
-        return {name: blocks.get(name) for name in names}
+        blocks = [blocks.get(name) for name in names]
     if not isinstance(blocks, list | tuple) or len(blocks) != len(names):
         raise ValueError(
             f"blocks must be a list of {len(names)} views, with None for an absent "
             "one, or a dict of them."
         )
-    return dict(zip(names, blocks, strict=True))
+    named = zip(names, blocks, strict=True)
+    present = {name: values for name, values in named if values is not None}
+    if not present:
+        raise ValueError("All views are absent: at least one block is needed.")
+    return present
 
 
 def _check_block(values):
@@ -373,18 +327,18 @@ def _check_block(values):
 
 
 def _fill(blocks, columns, n_features):
-    """Return blocks in their columns of an array or tensor of NaN."""
-    tensors = [isinstance(values, torch.Tensor) for values in blocks.values()]
-    if any(tensors) and not all(tensors):
+    """Return an array or tensor with blocks in their columns and NaN elsewhere."""
+    are_tensors = {isinstance(values, torch.Tensor) for values in blocks.values()}
+    if len(are_tensors) > 1:
         raise TypeError("Either all blocks are tensors, or none is.")
     first = next(iter(blocks.values()))
+    dtype = "float32" if all(map(is_single, blocks.values())) else "float64"
     shape = (len(first), n_features)
-    single = all(map(is_single, blocks.values()))
-    if any(tensors):
-        dtype = torch.float32 if single else torch.float64
+    if isinstance(first, torch.Tensor):
+        dtype = getattr(torch, dtype)
         X = torch.full(shape, torch.nan, dtype=dtype, device=first.device)
     else:
-        X = np.full(shape, np.nan, dtype=np.float32 if single else np.float64)
+        X = np.full(shape, np.nan, dtype=dtype)
     for name, values in blocks.items():
-        X[:, columns[name]] = values.to(X) if any(tensors) else values
+        X[:, columns[name]] = values.to(X) if are_tensors == {True} else values
     return X

@@ -1,4 +1,4 @@
-"""What displays compute, by other means, and how they are drawn."""
+"""Displays: what they compute, against other computations, and what they draw."""
 
 import subprocess
 import sys
@@ -23,6 +23,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn_featalign import (
     HalfSharedMLPAligner,
     KernelGCCAAligner,
+    PoissonDenoiser,
     PoissonUniformizer,
     RBFAutoScaleAligner,
 )
@@ -213,11 +214,11 @@ def test_rows_flow_to_the_square(output):
     assert uniformizer.output == output
     ends = uniformizer.set_params(output="cube").transform(X)
     np.testing.assert_allclose(display.paths[:, -1], ends, atol=1e-4)
-    # A row begins in its direction, at the length that has the same probability as that
-    # of a row on a hemisphere whose height is the size of the data.
+    # A path begins in the direction of the row, at the normal length of the probability
+    # that the row's length has on a hemisphere as high as the size of the data.
     Z = X - X[:60].mean(0)
     Z = Z @ inverse_root(np.cov(X[:60].T, ddof=0))
-    # The tail of F(2, 1).
+    # This is the tail of the F(2, 1) distribution.
     tail = 1 / np.sqrt(1 + (Z**2).sum(1) / 2)
     length = np.sqrt(-2 * np.log(tail))
     expected = norm.cdf(Z * (length / np.linalg.norm(Z, axis=1))[:, None])
@@ -233,28 +234,26 @@ def inverse_root(C):
 
 
 @pytest.mark.parametrize("n_charges", [None, 30])
-def test_rows_contract_in_their_own_units(n_charges):
+def test_rows_are_denoised_in_their_own_units(n_charges):
     X, _ = make_moons(80, noise=0.1, random_state=0)
     params = {"n_steps": 48, "n_charges": n_charges, "random_state": 0}
-    uniformizer = PoissonUniformizer(direction="contract", **params).fit(X)
-    display = FlowDisplay.from_estimator(uniformizer, X, n_points=5)
+    denoiser = PoissonDenoiser(**params).fit(X)
+    display = FlowDisplay.from_estimator(denoiser, X, n_points=5)
     np.testing.assert_allclose(display.paths[:, 0], X, atol=1e-12)
-    np.testing.assert_allclose(
-        display.paths[:, -1], uniformizer.transform(X), atol=1e-6
-    )
+    np.testing.assert_allclose(display.paths[:, -1], denoiser.transform(X), atol=1e-6)
 
 
 def test_places_on_the_way_are_where_a_shorter_flow_ends():
     X, _ = make_moons(80, noise=0.1, random_state=0)
-    uniformizer = PoissonUniformizer(direction="contract", n_steps=48).fit(X)
-    paths = uniformizer._paths(X, 5)
-    size = uniformizer._size * 2**0.5
+    denoiser = PoissonDenoiser(n_steps=48).fit(X)
+    paths = denoiser._paths(X, 5)
+    size = denoiser._size * 2**0.5
     start, end = (
         -np.arcsinh(size / height)
-        for height in (uniformizer.start_height_, uniformizer.end_height_)
+        for height in (denoiser.start_height_, denoiser.end_height_)
     )
     for i, t in enumerate(np.linspace(start, end, 5)[1:-1], start=1):
-        shorter = copy(uniformizer)
+        shorter = copy(denoiser)
         shorter.end_height_ = float(size / np.sinh(-t))
         np.testing.assert_allclose(paths[:, i], shorter.transform(X), atol=1e-6)
 
@@ -304,7 +303,7 @@ def test_colors_are_ranks_along_the_axes_that_views_share():
         assert np.isnan(C[~mask]).all()
         below = (V[:, None] > stacked).sum(1) + 0.5
         ranks = below / len(stacked)
-        # Axes have no sign of their own.
+        # The sign of an axis is arbitrary.
         same, turned = (np.abs(C[mask] - R).max(0) for R in (ranks, 1 - ranks))
         assert np.minimum(same, turned).max() < 1e-9
 
@@ -331,7 +330,7 @@ def test_agreement_is_that_of_pairs_to_random_pairs():
 
 
 def test_alignment_makes_colors_agree():
-    # Other rows of the same clusters.
+    # These are other rows of the same clusters.
     X, aligner = two_views(60), fitted(normalize="ridge")
     before = FeatureColorDisplay.from_estimator(aligner, X, GRID, aligned=False)
     after = FeatureColorDisplay.from_estimator(aligner, X, GRID)
@@ -365,7 +364,7 @@ def test_images_stand_above_the_views():
     assert len(display.ax_.images) == 6
     assert display.ax_.get_title().startswith("after, agreement ")
     tile = display.ax_.images[2].get_array()
-    # Background is transparent.
+    # The background is transparent.
     assert (tile[0, :, 3] == 0).all() and (tile[1:, :, 3] == 1).all()
     assert (display.plot(max_images=1).ax_.get_xlim()[1]) < 1.1
 
@@ -409,7 +408,7 @@ def test_tensors_are_drawn_as_arrays_are():
         (
             lambda: FlowDisplay.from_estimator(StandardScaler(), blobs()),
             TypeError,
-            "needs a PoissonUniformizer, got StandardScaler",
+            "needs a PoissonUniformizer or PoissonDenoiser, got StandardScaler",
         ),
         (
             lambda: FlowDisplay.from_estimator(
@@ -420,9 +419,9 @@ def test_tensors_are_drawn_as_arrays_are():
         ),
         (
             lambda: FlowDisplay.from_estimator(
-                PoissonUniformizer(
-                    field="network", parametrization="projected", max_epochs=1
-                ).fit(blobs()[:, :2]),
+                PoissonUniformizer.from_document(field__max_epochs=1).fit(
+                    blobs()[:, :2]
+                ),
                 blobs()[:, :2],
             ),
             ValueError,

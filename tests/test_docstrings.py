@@ -13,7 +13,7 @@ from sklearn_featalign import displays, metrics
 # An extended summary and a section of related functions are not always worth having;
 # scikit-learn names what is returned, as we do.
 NOT_ASKED = {"ES01", "SA01", "RT02"}
-# Of methods and properties, whose class has examples.
+# Methods and properties need no example, since their class has one.
 NOT_ASKED_OF_METHODS = NOT_ASKED | {"EX01"}
 MODULES = (sklearn_featalign, metrics, displays)
 

@@ -1,7 +1,8 @@
-"""Each metric against another way to compute it, or a closed form."""
+"""Metrics: each against another computation or a closed form, and the scorers."""
 
 import subprocess
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
@@ -274,7 +275,7 @@ def test_default_dtype_and_device_of_torch_do_not_matter():
 
 @pytest.mark.parametrize("blocks", ["one block"], indirect=True)
 def test_memory_does_not_grow_with_the_similarities():
-    """In a process of its own, since the peak of this one is behind it."""
+    """Measure in a new process, since the peak of this one may be behind it."""
     code = """
 import resource
 import numpy as np
@@ -400,6 +401,29 @@ def test_retrieval_scorers():
             TypeError, match="A retrieval scorer scores an aligner with"
         ):
             make_retrieval_scorer()(wrong, X)
+
+
+def test_retrieval_scorers_pass_the_metric_of_the_aligner_unless_one_is_given():
+    X, _ = two_networks()
+    fitted = aligner(normalize=None).fit(X[:120])
+    for given in (
+        make_retrieval_scorer(metric="euclidean"),
+        make_retrieval_scorer(partial(retrieval_accuracy, metric="euclidean")),
+    ):
+        expected = fitted.score_pairs(
+            X, partial(retrieval_accuracy, metric="euclidean")
+        )
+        assert given(fitted, X) == expected != fitted.score(X)
+
+
+def test_retrieval_scorers_need_only_score_pairs():
+    class Pairs:
+        def score_pairs(self, X, score_func):
+            return score_func(X, X[::-1])
+
+    X, _ = pairs()
+    scorer = make_retrieval_scorer(mean_reciprocal_rank)
+    assert scorer(Pairs(), X) == mean_reciprocal_rank(X, X[::-1])
 
 
 COLUMNS = [slice(0, 10), slice(10, 18)]

@@ -186,7 +186,7 @@ def test_outputs(kind, dtype, batch_size, aligner):
     for i, name in enumerate(NAMES):
         np.testing.assert_array_equal(output(name), blocks[:, i])
         np.testing.assert_array_equal(output(i), blocks[:, i])
-    # Batches of other rows round otherwise.
+    # Rounding depends on the rows of a batch.
     atol = 1e-12 if dtype == np.float64 else 1e-6
     first = np.isnan(blocks[:79]).any(2).argmin(1)
     np.testing.assert_allclose(
@@ -295,7 +295,7 @@ def test_spread_landmarks_are_chosen_once_on_all_views(method):
 
 def test_more_landmarks_than_paired_rows():
     aligner = three(n_landmarks=50)
-    message = r"n_landmarks=50 is greater than the number of rows with every view \(40"
+    message = r"n_landmarks=50 is greater than the number of samples \(40\) that have"
     with pytest.warns(UserWarning, match=message):
         aligner.fit(partly_paired())
     np.testing.assert_array_equal(aligner.landmark_indices_, np.arange(40))

@@ -1,14 +1,12 @@
-"""Figures of aligned features, by matplotlib and in scikit-learn's manner.
+"""Displays of aligned features, drawn with matplotlib in the manner of scikit-learn.
 
-Each display is made by ``from_estimator`` or ``from_features``, which compute and then
-draw; its ``plot`` draws again, and its attributes hold what was computed.
+A display is made by ``from_estimator`` or ``from_features``, which compute it and draw
+it. Its attributes hold what was computed, and ``plot`` draws it again.
 """
 
 from sklearn_featalign.displays._affinity import AffinityDisplay
-from sklearn_featalign.displays._feature_color import (
-    FeatureColorDisplay,
-    feature_colors,
-)
+from sklearn_featalign.displays._colors import feature_colors
+from sklearn_featalign.displays._feature_color import FeatureColorDisplay
 from sklearn_featalign.displays._flow import FlowDisplay
 from sklearn_featalign.displays._retrieval import RetrievalDisplay
 

@@ -1,11 +1,10 @@
-"""Images in the colours of their patches' features."""
+"""Display of images in the colours of their patches' features."""
 
 from itertools import combinations
 
 import numpy as np
-from sklearn.utils import check_consistent_length
 
-from sklearn_featalign.displays._colors import own_components, rank_colors, shared_axes
+from sklearn_featalign.displays._colors import feature_colors, own_components
 from sklearn_featalign.displays._plotting import (
     check_matplotlib,
     features_of_views,
@@ -16,47 +15,42 @@ from sklearn_featalign.displays._plotting import (
 from sklearn_featalign.metrics import concordance_correlation
 from sklearn_featalign.metrics._scorers import final_estimator
 
-# Between images, as a share of their width.
+# Margin around each image, as a share of the width of its place.
 _GAP = 0.03
-
-N_CHANNELS = 3
 
 
 class FeatureColorDisplay:
-    """Images in the colours of their patches' features, a row of images for each view.
+    """Images in the colours of their patches' features, with a row for each view.
 
-    Each colour channel is an axis that all views share, fitted on other rows than those
-    shown: the directions in which paired rows of the views vary together. Colours are
-    ranks along them, over the shown patches of all views. Where views are aligned a
-    patch has the same colour in each. The title says how much so, from 0, as in random
-    patches, to 1: see :func:`~sklearn_featalign.metrics.concordance_correlation`, of
-    which it is the mean over pairs of views.
+    A colour is the rank of a patch along three axes, among the patches of all views:
+    see :func:`feature_colors`. The axes are fitted on other rows than those shown. If
+    views are aligned, a patch has the same colour in each of them. The title has the
+    agreement of the colours, the mean over pairs of views of
+    :func:`~sklearn_featalign.metrics.concordance_correlation`: 1 for equal colours, and
+    0 for colours of random patches.
 
     Parameters
     ----------
     colors : dict of str to ndarray of shape (n_images, n_rows, n_columns, 3)
-        Of each view, from 0 to 1; NaN is background.
+        Colours of each view, from 0 to 1; NaN is background.
     images : ndarray of shape (n_images, height, width[, 3]) or None, default=None
-        The images themselves, shown above.
+        The images themselves, drawn above their colours.
 
     Attributes
     ----------
     agreement : float
-        Of the colours of views, mean over pairs. NaN of a single view.
-    ax_ : matplotlib Axes
-        Axes with the images.
-    figure_ : matplotlib Figure
-        Figure that holds the axes.
+        Agreement of the colours, averaged over pairs of views; NaN for a single view.
+    ax_, figure_ : matplotlib Axes and Figure
+        Axes that are drawn on, and their figure.
 
     Notes
     -----
-    The figures of the results section of the document "Feature Alignment" have colours
-    by other means (spectral embeddings of the rows shown). Axes that have seen the rows
-    shown as pairs make agreement of their own, in features that are not aligned too.
+    The figures of the document "Feature Alignment" have colours of another kind, from
+    spectral embeddings of the rows shown. Axes that are fitted on the shown pairs
+    create agreement, even if features are not aligned.
 
-    Much agreement can be had by what networks share without having learned anything,
-    such as brightness and the position in the image: compare with an untrained network,
-    as ``benchmarks/dense_features.py`` does.
+    Untrained networks agree too, for example on brightness and on the position in the
+    image: compare with one of them, as ``benchmarks/dense_features.py`` does.
 
     Examples
     --------
@@ -65,11 +59,10 @@ class FeatureColorDisplay:
     >>> from sklearn_featalign.displays import FeatureColorDisplay
     >>> rng = np.random.default_rng(0)
     >>> Z = rng.normal(size=(300, 5))
-    >>> X = np.hstack([Z @ rng.normal(size=(5, 8)), Z @ rng.normal(size=(5, 12))])
-    >>> aligner = RBFAutoScaleAligner(views=[8, 12], n_landmarks=100, random_state=0)
-    >>> display = FeatureColorDisplay.from_estimator(
-    ...     aligner.set_params(normalize="ridge").fit(X[:200]), X[200:], (1, 10, 10)
-    ... )
+    >>> X = np.hstack([Z @ rng.normal(size=(5, 8)), Z @ rng.normal(size=(5, 9))])
+    >>> aligner = RBFAutoScaleAligner(views=[8, 9], n_landmarks=None, normalize="ridge")
+    >>> aligner = aligner.fit(X[:200])
+    >>> display = FeatureColorDisplay.from_estimator(aligner, X[200:], (1, 10, 10))
     >>> display.agreement > 0.8
     True
     """
@@ -80,60 +73,45 @@ class FeatureColorDisplay:
 
     @property
     def agreement(self):
-        """How much views agree."""
+        """Agreement of the colours of views."""
         shown = [values[~np.isnan(values[..., 0])] for values in self.colors.values()]
         pairs = [concordance_correlation(a, b) for a, b in combinations(shown, 2)]
         return float(np.mean(pairs)) if pairs else float("nan")
 
     @classmethod
     def from_estimator(
-        cls,
-        estimator,
-        X,
-        grid,
-        *,
-        aligned=True,
-        axes_rows=None,
-        mask=None,
-        images=None,
-        ax=None,
-        **kwargs,
+        cls, estimator, X, grid, *, aligned=True, axes_rows=None, **kwargs
     ):
-        """Draw images in the colours of features before or after alignment.
+        """Draw images in the colours of their features before or after alignment.
 
         Parameters
         ----------
         estimator : estimator
             A fitted aligner with `views`, or a pipeline or search that ends in one.
         X : {array-like, tensor} of shape (n_samples, n_features_in_)
-            Dense features, one row for each patch: image by image, and within these row
-            by row. Every row has every view.
+            Dense features with every view, one row for each patch: image by image, and
+            row by row within an image.
         grid : tuple of int
             Number of images, and the rows and columns of patches in each.
         aligned : bool, default=True
-            False shows the features as they came, by principal components of each view
-            (up to 64, of unit total variance), and by the same rule for the axes.
+            False colours the features before alignment, by principal components of each
+            view (up to 64, of unit total variance).
         axes_rows : {array-like, tensor} of shape (n_rows, n_features_in_), default=None
-            Rows that axes (and those components) are fitted on. None takes the
+            Rows on which the axes (and those components) are fitted. None takes the
             landmarks of the aligner.
-        mask : ndarray of bool of shape grid, default=None
-            The patches that have a colour; others are background. None is all.
-        images : array-like of shape (n_images, height, width[, 3]), default=None
-            The images themselves, shown above: from 0 to 1, or integers up to 255.
-        ax : matplotlib Axes, default=None
-            Axes to draw on. None makes new ones.
         **kwargs : dict
-            Passed to :meth:`plot`.
+            Passed to :meth:`from_features`: `mask`, `images`, `ax` and the parameters
+            of :meth:`plot`.
 
         Returns
         -------
         display : FeatureColorDisplay
-            With its axes in ``ax_``.
+            The display, with its axes in ``ax_``.
         """
         check_matplotlib(f"{cls.__name__}.from_estimator")
         features = features_of_views(estimator, X, aligned)
         if axes_rows is None:
-            aligner, _ = final_estimator(estimator, None)
+            aligner, _ = final_estimator(estimator)
             if not hasattr(aligner, "landmarks_"):
                 raise ValueError(
                     f"{type(aligner).__name__} has no landmarks to fit axes on: give "
@@ -145,9 +123,7 @@ class FeatureColorDisplay:
         if not aligned:
             both = own_components(list(features.values()), list(fit_features.values()))
             features, fit_features = (dict(zip(features, F, strict=True)) for F in both)
-        return cls.from_features(
-            features, grid, fit_features, mask=mask, images=images, ax=ax, **kwargs
-        )
+        return cls.from_features(features, grid, fit_features, **kwargs)
 
     @classmethod
     def from_features(
@@ -159,31 +135,30 @@ class FeatureColorDisplay:
         ----------
         features : list or dict of array-like of shape (n_samples, n_features)
             Dense features of each view, one row for each patch: image by image, and
-            within these row by row.
+            row by row within an image.
         grid : tuple of int
             Number of images, and the rows and columns of patches in each.
         axes_features : list or dict of array-like of shape (n_rows, n_features)
-            Features of each view that axes are fitted on, three rows at least: paired
-            rows, such as landmarks, of other images than those shown. Where views
-            differ in width, each first becomes its own principal components.
+            Features of each view on which the axes are fitted, such as landmarks from
+            other images than those shown: see :func:`feature_colors`.
         mask : ndarray of bool of shape grid, default=None
-            The patches that have a colour; others are background. None is all.
+            Patches that get a colour; others are background. None colours all.
         images : array-like of shape (n_images, height, width[, 3]), default=None
-            The images themselves, shown above: from 0 to 1, or integers up to 255.
+            The images themselves, from 0 to 1 or as integers up to 255.
         ax : matplotlib Axes, default=None
-            Axes to draw on. None makes new ones.
+            Axes to draw on; None creates new ones.
         **kwargs : dict
             Passed to :meth:`plot`.
 
         Returns
         -------
         display : FeatureColorDisplay
-            With its axes in ``ax_``.
+            The display, with its axes in ``ax_``.
 
         Raises
         ------
         ValueError
-            If the numbers of rows are not those of the grid.
+            If the number of rows is not the number of patches in the grid.
         """
         check_matplotlib(f"{cls.__name__}.from_features")
         features = named_views(features)
@@ -212,21 +187,21 @@ class FeatureColorDisplay:
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Axes to draw on. None makes new ones.
+            Axes to draw on; None creates new ones.
         max_images : int, default=8
-            At most so many are drawn, the first ones.
+            Maximum number of images to draw, from the first on.
         title : str, default=None
-            Before the agreement.
+            Text that precedes the agreement in the title.
 
         Returns
         -------
         display : FeatureColorDisplay
-            With its axes in ``ax_``.
+            The display, with its axes in ``ax_``.
         """
-        words = [] if title is None else [title]
+        title = [] if title is None else [title]
         if len(self.colors) > 1:
-            words.append(f"agreement {self.agreement:.2f}")
-        # A view may be called "image" too.
+            title.append(f"agreement {self.agreement:.2f}")
+        # The rows are not a dict, since a view may have the name "image" too.
         rows = [] if self.images is None else [("image", self.images)]
         rows += self.colors.items()
         n_images = min(max_images, len(next(iter(self.colors.values()))))
@@ -242,20 +217,20 @@ class FeatureColorDisplay:
             yticks=np.arange(len(rows)) + 0.5,
             yticklabels=[name for name, _ in rows],
             aspect="equal",
+            title=", ".join(title),
         )
         self.ax_.tick_params(length=0)
         self.ax_.spines[:].set_visible(False)
-        self.ax_.set_title(", ".join(words))
         return self
 
     def _draw_tile(self, tile, i, j):
-        """Draw an image in the place of row i and column j."""
-        kwargs = {"cmap": "gray", "vmin": 0, "vmax": 1}
+        """Draw an image at row i and column j, with a transparent background."""
         if tile.shape[2:] == (3,):
             background = np.isnan(tile).any(-1, keepdims=True)
             tile = np.concatenate([np.where(background, 0, tile), ~background], axis=-1)
         box = (j + _GAP, j + 1 - _GAP, i + 1 - _GAP, i + _GAP)
-        self.ax_.imshow(tile, extent=box, interpolation="nearest", **kwargs)
+        style = {"cmap": "gray", "vmin": 0, "vmax": 1, "interpolation": "nearest"}
+        self.ax_.imshow(tile, extent=box, **style)
 
 
 def check_images(images, n_images):
@@ -269,87 +244,3 @@ def check_images(images, n_images):
     if images.ndim == 4 and images.shape[3] == 1:
         images = images[..., 0]
     return images / 255 if images.dtype.kind in "iu" else images
-
-
-def feature_colors(features, axes_features, *, mask=None):
-    r"""Return colours of rows, by one rule for the features of all views.
-
-    Each channel is one of the top three eigenvectors of :math:`\sum_{a \neq b} G_a^T
-    G_b`, where :math:`G_a` are the rows of view a that axes are fitted on, less the
-    mean over those of all views: the directions in which paired rows vary together. Of
-    one view they are its principal axes. Colours are ranks along these.
-
-    Parameters
-    ----------
-    features : list or dict of array-like of shape (n_samples, n_features)
-        Features of each view.
-    axes_features : list or dict of array-like of shape (n_rows, n_features)
-        Features of each view that axes are fitted on, three rows at least; row i of
-        each is the same object. Where views differ in width, each first becomes its own
-        principal components, up to 64, of unit total variance.
-    mask : array-like of bool of shape (n_samples,), default=None
-        The rows that have a colour; others are NaN. None is all.
-
-    Returns
-    -------
-    colors : dict of str to ndarray of shape (n_samples, 3)
-        Of each view, from 0 to 1, evenly spread over the rows of all views.
-
-    Raises
-    ------
-    ValueError
-        If numbers of rows, views or columns do not go together.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from sklearn_featalign.displays import feature_colors
-    >>> X = np.random.default_rng(0).normal(size=(200, 5))
-    >>> colors = feature_colors({"a": X[:100], "b": X[:100]}, [X[100:], X[100:]])
-    >>> bool((colors["a"] == colors["b"]).all())
-    True
-    """
-    features, axes_features = named_views(features), named_views(axes_features)
-    rows, fit_rows = match_views(features, axes_features)
-    check_consistent_length(*rows, mask)
-    check_consistent_length(*fit_rows)
-    shown = np.ones(len(rows[0]), bool) if mask is None else np.asarray(mask, bool)
-    rows = [F[shown] for F in rows]
-    check_values(features, rows, fit_rows)
-    if len({F.shape[1] for F in rows}) > 1:
-        rows, fit_rows = own_components(rows, fit_rows)
-    if min(fit_rows[0].shape) < N_CHANNELS:
-        raise ValueError(
-            f"A colour has {N_CHANNELS} axes: {len(fit_rows[0])} rows to fit them on "
-            f"and {fit_rows[0].shape[1]} columns (principal components where views "
-            "differ in width) are too few."
-        )
-    colors = rank_colors(rows, *shared_axes(fit_rows), shown)
-    return dict(zip(features, colors, strict=True))
-
-
-def match_views(features, axes_features):
-    """Return features of views, and those that axes are fitted on, in one order."""
-    if len(axes_features) != len(features):
-        raise ValueError(
-            f"axes_features has {len(axes_features)} views, and features has "
-            f"{len(features)}."
-        )
-    if set(axes_features) == set(features):
-        axes_features = {name: axes_features[name] for name in features}
-    for (name, F), G in zip(features.items(), axes_features.values(), strict=True):
-        if F.shape[1] != G.shape[1]:
-            raise ValueError(
-                f"View {name!r} has {F.shape[1]} features, and {G.shape[1]} in the "
-                "rows that axes are fitted on."
-            )
-    return list(features.values()), list(axes_features.values())
-
-
-def check_values(features, rows, fit_rows):
-    """Refuse rows that have no colour, and values that are not finite."""
-    if not len(rows[0]):
-        raise ValueError("No row is shown.")
-    for name, F, G in zip(features, rows, fit_rows, strict=True):
-        if not (np.isfinite(F).all() and np.isfinite(G).all()):
-            raise ValueError(f"View {name!r} contains NaN or infinity.")

@@ -1,4 +1,4 @@
-"""What displays do alike: matplotlib when it is needed, and features of views."""
+"""Helpers shared by the displays: axes, styles, rows to draw, and features of views."""
 
 from collections.abc import Mapping
 
@@ -10,21 +10,12 @@ from sklearn.utils.validation import check_is_fitted
 from sklearn_featalign._views import split_views
 from sklearn_featalign.metrics._scorers import final_estimator
 
-# Okabe and Ito (2008): colours that the colour-blind tell apart.
-OKABE_ITO = (
-    "#0072B2",
-    "#E69F00",
-    "#009E73",
-    "#D55E00",
-    "#CC79A7",
-    "#56B4E9",
-    "#000000",
-    "#F0E442",
-)
+# The palette of Okabe and Ito (2008), whose colours the colour-blind can tell apart.
+OKABE_ITO = "#0072B2 #E69F00 #009E73 #D55E00 #CC79A7 #56B4E9 #000000 #F0E442".split()
 
 
 def check_matplotlib(name):
-    """Raise an error that helps where there is no matplotlib."""
+    """Raise an error that says how to install matplotlib if it is missing."""
     try:
         import matplotlib  # noqa: F401
     except ImportError as error:
@@ -34,7 +25,7 @@ def check_matplotlib(name):
 
 
 def make_axes(ax, name, figsize=None):
-    """Return the axes to draw on, new ones if there are none, and their figure."""
+    """Return the axes to draw on, which are new if `ax` is None, and their figure."""
     check_matplotlib(name)
     import matplotlib.pyplot as plt
 
@@ -43,27 +34,20 @@ def make_axes(ax, name, figsize=None):
     return ax, ax.figure
 
 
-def normalize_style(style, given, kind):
-    """Return a style, and above it what is given, whatever alias it is given by."""
-    from matplotlib.cbook import normalize_kwargs
-
-    return style | normalize_kwargs(given, kind)
-
-
 def choose_rows(n_rows, max_rows, random_state):
-    """Return the rows to draw: all in their order, or so many at random."""
+    """Return the indices of the rows to draw: all in order, or a random subset."""
     if n_rows <= max_rows:
         return np.arange(n_rows)
     return check_random_state(random_state).permutation(n_rows)[:max_rows]
 
 
 def named_views(features):
-    """Return features of views as arrays by name."""
+    """Return a list or dict of features as a dict of arrays by the name of the view."""
     if not isinstance(features, Mapping):
         features = {f"view{i}": F for i, F in enumerate(features)}
     features = {name: to_array(F) for name, F in features.items()}
     if not features:
-        raise ValueError("There is no view: features are of one at least.")
+        raise ValueError("There is no view: features of at least one are needed.")
     for name, F in features.items():
         if F.ndim != 2:
             raise ValueError(
@@ -74,7 +58,7 @@ def named_views(features):
 
 
 def features_of_views(estimator, X, aligned):
-    """Return the rows of each view as an array by name, aligned or as they came."""
+    """Return the rows of each view as an array by name, aligned or unchanged."""
     aligner, X = final_estimator(estimator, X)
     if getattr(aligner, "views", None) is None:
         raise TypeError(
@@ -88,7 +72,7 @@ def features_of_views(estimator, X, aligned):
 
 
 def to_array(F):
-    """Return features as an array, those of a tensor from any device."""
+    """Return features as an array, also if they are a tensor on a device."""
     if not isinstance(F, torch.Tensor):
         return np.asarray(F)
     F = F.detach().cpu()

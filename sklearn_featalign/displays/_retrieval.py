@@ -1,15 +1,10 @@
-"""Curves of retrieval."""
+"""Display of retrieval accuracy as a curve."""
 
 from functools import partial
 
 import numpy as np
 
-from sklearn_featalign.displays._plotting import (
-    OKABE_ITO,
-    check_matplotlib,
-    make_axes,
-    normalize_style,
-)
+from sklearn_featalign.displays._plotting import OKABE_ITO, check_matplotlib, make_axes
 from sklearn_featalign.metrics import retrieval_ranks
 from sklearn_featalign.metrics._scorers import final_estimator
 
@@ -17,35 +12,33 @@ _LINE_STYLES = ("-", "--", "-.", ":")
 
 
 class RetrievalDisplay:
-    """How often rows are found across views, by how many places are looked at.
+    """Curve of the retrieval accuracy across views over the number k of neighbours.
 
-    Curves of several aligners go onto the same axes: pass ``ax=display.ax_``.
+    Pass ``ax=display.ax_`` to draw the curves of several aligners on the same axes.
 
     Parameters
     ----------
     k : ndarray of shape (n_points,)
-        Numbers of nearest rows that are looked at.
+        Numbers of nearest neighbours, from 1 on.
     accuracy : ndarray of shape (n_points,)
-        Share of rows that find their own among them.
+        Share of rows whose paired row is among the k nearest.
     chance : ndarray of shape (n_points,)
-        What it is of unrelated features.
+        Expected accuracy of unrelated features.
     name : str or None, default=None
-        What the curve is called in the legend.
+        Name of the curve in the legend.
 
     Attributes
     ----------
-    ax_ : matplotlib Axes
-        Axes with the curve.
-    figure_ : matplotlib Figure
-        Figure that holds the axes.
+    ax_, figure_ : matplotlib Axes and Figure
+        Axes that are drawn on, and their figure.
     line_ : matplotlib Line2D
         The curve.
     chance_level_ : matplotlib Line2D or None
-        That of chance, where it was asked for.
+        The curve of chance, if it was drawn.
 
     See Also
     --------
-    sklearn_featalign.metrics.retrieval_accuracy : The number at one k.
+    sklearn_featalign.metrics.retrieval_accuracy : The accuracy at one k.
 
     Examples
     --------
@@ -55,16 +48,10 @@ class RetrievalDisplay:
     >>> rng = np.random.default_rng(0)
     >>> Z = rng.normal(size=(300, 8))
     >>> X = np.hstack([np.tanh(Z @ rng.normal(size=(8, 20))) for _ in range(2)])
-    >>> plain = RBFAutoScaleAligner(views=[20, 20], n_landmarks=None, c=0.05)
-    >>> ridge = RBFAutoScaleAligner(
-    ...     views=[20, 20], n_landmarks=None, normalize="ridge"
-    ... )
-    >>> display = RetrievalDisplay.from_estimator(
-    ...     plain.fit(X[:200]), X[200:], name="plain"
-    ... )
-    >>> display = RetrievalDisplay.from_estimator(
-    ...     ridge.fit(X[:200]), X[200:], name="ridge", ax=display.ax_
-    ... )
+    >>> aligner = RBFAutoScaleAligner(views=[20, 20], n_landmarks=None).fit(X[:200])
+    >>> plain = RetrievalDisplay.from_estimator(aligner, X[200:], name="plain")
+    >>> aligner = aligner.set_params(normalize="ridge").fit(X[:200])
+    >>> ridge = RetrievalDisplay.from_estimator(aligner, X[200:], ax=plain.ax_)
     """
 
     def __init__(self, *, k, accuracy, chance, name=None):
@@ -77,30 +64,30 @@ class RetrievalDisplay:
     def from_estimator(
         cls, estimator, X, *, csls=None, max_k=None, name=None, ax=None, **kwargs
     ):
-        """Draw how often an aligner finds rows, mean over all ordered pairs of views.
+        """Draw the accuracy of an aligner, averaged over all ordered pairs of views.
 
         Parameters
         ----------
         estimator : estimator
             A fitted aligner with two views or more, or a pipeline or search that ends
-            in one. Rows are compared by its `metric`, or by cosine if it has none.
+            in one. Rows are compared by the same metric as in its ``score``.
         X : {array-like, tensor} of shape (n_samples, n_features_in_)
             Rows that were not used for fitting.
         csls : int or None, default=None
-            As for :func:`~sklearn_featalign.metrics.retrieval_ranks`.
+            As in :func:`~sklearn_featalign.metrics.retrieval_ranks`.
         max_k : int, default=None
-            The largest number of places; None is 100, or as many as there are rows.
+            Largest k; None is 100, or the number of rows if that is smaller.
         name : str, default=None
-            What the curve is called; None is the name of the class.
+            Name of the curve; None is the class name of the aligner.
         ax : matplotlib Axes, default=None
-            Axes to draw on. None makes new ones.
+            Axes to draw on; None creates new ones.
         **kwargs : dict
             Passed to :meth:`plot`.
 
         Returns
         -------
         display : RetrievalDisplay
-            With its axes in ``ax_``.
+            The display, with its axes in ``ax_``.
         """
         check_matplotlib(f"{cls.__name__}.from_estimator")
         aligner, X = final_estimator(estimator, X)
@@ -112,7 +99,7 @@ class RetrievalDisplay:
         ranks_of_pair = partial(retrieval_ranks, metric=aligner._metric, csls=csls)
         ranks = aligner._pair_values(X, ranks_of_pair)
         name = type(aligner).__name__ if name is None else name
-        return cls._of_ranks(ranks, max_k, name).plot(ax=ax, **kwargs)
+        return cls._from_ranks(ranks, max_k, name).plot(ax=ax, **kwargs)
 
     @classmethod
     def from_features(
@@ -127,45 +114,42 @@ class RetrievalDisplay:
         ax=None,
         **kwargs,
     ):
-        """Draw how often rows of X find their own among those of Y.
+        """Draw how often the paired row of Y is among the nearest of a row of X.
 
         Parameters
         ----------
         X, Y : {array-like, tensor} of shape (n_samples, n_features)
             Aligned features; row i of both is the same object.
         metric : {"cosine", "dot", "euclidean"}, default="cosine"
-            What near means.
+            Similarity or distance by which rows are compared.
         csls : int or None, default=None
-            As for :func:`~sklearn_featalign.metrics.retrieval_ranks`.
+            As in :func:`~sklearn_featalign.metrics.retrieval_ranks`.
         max_k : int, default=None
-            The largest number of places; None is 100, or as many as there are rows.
+            Largest k; None is 100, or the number of rows if that is smaller.
         name : str, default=None
-            What the curve is called.
+            Name of the curve.
         ax : matplotlib Axes, default=None
-            Axes to draw on. None makes new ones.
+            Axes to draw on; None creates new ones.
         **kwargs : dict
             Passed to :meth:`plot`.
 
         Returns
         -------
         display : RetrievalDisplay
-            With its axes in ``ax_``.
+            The display, with its axes in ``ax_``.
         """
         check_matplotlib(f"{cls.__name__}.from_features")
         ranks = retrieval_ranks(X, Y, metric=metric, csls=csls)
-        return cls._of_ranks([ranks], max_k, name).plot(ax=ax, **kwargs)
+        return cls._from_ranks([ranks], max_k, name).plot(ax=ax, **kwargs)
 
     @classmethod
-    def _of_ranks(cls, ranks, max_k, name):
-        """Return the display of ranks of each pair of views, not drawn yet."""
+    def _from_ranks(cls, ranks, max_k, name):
+        """Return the display of the ranks of each pair of views, not drawn yet."""
         if max_k is not None and max_k < 1:
             raise ValueError(f"max_k must be at least 1, got {max_k!r}.")
-        n_rows = np.array([len(of_pair) for of_pair in ranks])
+        n_rows = np.array([len(r) for r in ranks])
         k = np.arange(1, (min(n_rows.min(), 100) if max_k is None else max_k) + 1)
-        found = [
-            np.searchsorted(np.sort(of_pair), k, side="right") / len(of_pair)
-            for of_pair in ranks
-        ]
+        found = [np.searchsorted(np.sort(r), k, side="right") / len(r) for r in ranks]
         chance = np.minimum(k / n_rows[:, None], 1).mean(0)
         return cls(k=k, accuracy=np.mean(found, axis=0), chance=chance, name=name)
 
@@ -183,45 +167,42 @@ class RetrievalDisplay:
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Axes to draw on. None makes new ones.
+            Axes to draw on; None creates new ones.
         name : str, default=None
-            What the curve is called in the legend, in place of that of the display.
+            Name of the curve in the legend, if other than that of the display.
         plot_chance_level : bool, default=False
-            Whether to draw the curve of chance too.
+            Whether to draw the curve of chance as well.
         chance_level_kw : dict, default=None
-            Passed to matplotlib's ``plot`` for it.
+            Passed to matplotlib's ``plot`` for the curve of chance.
         **kwargs : dict
             Passed to matplotlib's ``plot`` for the curve.
 
         Returns
         -------
         display : RetrievalDisplay
-            With its axes in ``ax_``.
+            The display, with its axes in ``ax_``.
         """
         self.ax_, self.figure_ = make_axes(ax, f"{type(self).__name__}.plot")
+        from matplotlib.cbook import normalize_kwargs
         from matplotlib.lines import Line2D
 
-        name = self.name if name is None else name
-        n_curves = sum(line.get_gid() == "retrieval" for line in self.ax_.get_lines())
-        style = {
-            "color": OKABE_ITO[n_curves % len(OKABE_ITO)],
-            "linestyle": _LINE_STYLES[n_curves % len(_LINE_STYLES)],
-            "label": name,
-            "gid": "retrieval",
-        }
-        style = normalize_style(style, kwargs, Line2D)
+        n = sum(line.get_gid() == "retrieval" for line in self.ax_.get_lines())
+        style = {"label": self.name if name is None else name, "gid": "retrieval"}
+        style["color"] = OKABE_ITO[n % len(OKABE_ITO)]
+        style["linestyle"] = _LINE_STYLES[n % len(_LINE_STYLES)]
+        style |= normalize_kwargs(kwargs, Line2D)
         (self.line_,) = self.ax_.plot(self.k, self.accuracy, **style)
         self.chance_level_ = None
         if plot_chance_level:
             known = "chance" in self.ax_.get_legend_handles_labels()[1]
             style = {"color": "0.5", "linestyle": (0, (1, 3))}
             style["label"] = None if known else "chance"
-            style = normalize_style(style, chance_level_kw, Line2D)
+            style |= normalize_kwargs(chance_level_kw, Line2D)
             (self.chance_level_,) = self.ax_.plot(self.k, self.chance, **style)
         self.ax_.set(
             xscale="log",
-            xlabel="k nearest rows looked at",
-            ylabel="share of rows found",
+            xlabel="number k of nearest neighbours",
+            ylabel="retrieval accuracy",
             xlim=(1, max(2, *(line.get_xdata()[-1] for line in self.ax_.get_lines()))),
             ylim=(0, 1.02),
         )

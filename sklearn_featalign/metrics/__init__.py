@@ -1,8 +1,8 @@
-"""How well features of two networks agree: retrieval, neighbours, kernels, clusters.
+"""Measures of how well the features of two networks agree, and scorers for searches.
 
 Row i of X and row i of Y are features of the same object. The functions take arrays or
-tensors, compute in float64 on CUDA if the machine has it, and hold one block of the
-similarities at a time, so that 50,000 rows against 50,000 fit into little memory.
+tensors and compute in float64, on CUDA if the machine has it. They hold one block of
+the similarities at a time, so that 50,000 rows against 50,000 need little memory.
 """
 
 from sklearn_featalign.metrics._agreement import (

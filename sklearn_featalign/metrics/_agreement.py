@@ -1,4 +1,4 @@
-"""How well feature spaces agree as a whole: kernels, clusters, distances of pairs."""
+"""Metrics of feature spaces as a whole: kernels, clusters and distances of pairs."""
 
 import numpy as np
 import torch
@@ -14,12 +14,12 @@ from sklearn_featalign.metrics._checks import load, load_pairs
 
 
 def linear_cka(X, Y):
-    r"""Return the centred kernel alignment of two feature spaces, with linear kernels.
+    r"""Return the linear centred kernel alignment (CKA) of two feature spaces.
 
     .. math:: \frac{\|X^T Y\|_F^2}{\|X^T X\|_F \|Y^T Y\|_F}
 
-    of the centred features: 1 for features that are equal up to rotation, shift and
-    scale. With fewer rows than features it is large for unrelated features too.
+    for centred features. It is 1 if features are equal up to rotation, shift and scale.
+    With fewer rows than features it is also large for unrelated features.
 
     Parameters
     ----------
@@ -49,12 +49,10 @@ def linear_cka(X, Y):
 
 
 def cluster_contrast(X, Y, labels, *, gamma=1.0):
-    r"""Return how much nearer rows of two networks are within clusters than between.
+    r"""Return the mean affinity within clusters minus that between clusters.
 
-    The mean affinity :math:`\exp(-\|x - y\|^2 / \sigma)` of rows x of X and y of Y with
-    the same label, minus that of rows with different ones. As in the document
-    :math:`\sigma = 2 \gamma v` with v the total variance (``ddof=1``) of X and Y
-    stacked.
+    The affinity of rows x of X and y of Y is :math:`\exp(-\|x - y\|^2 / \sigma)`, with
+    :math:`\sigma = 2 \gamma v` and v the total variance (``ddof=1``) of all rows.
 
     Parameters
     ----------
@@ -68,12 +66,12 @@ def cluster_contrast(X, Y, labels, *, gamma=1.0):
     Returns
     -------
     contrast : float
-        Below 1; 0 where clusters do not show. It compares only between features of
-        about the same mean affinity.
+        Below 1, and about 0 if clusters are not separated. Compare it only between
+        features of about the same mean affinity.
 
     References
     ----------
-    The document "Feature Alignment", whose last picture shows these affinities.
+    The document "Feature Alignment", whose last figure shows these affinities.
 
     Examples
     --------
@@ -99,12 +97,12 @@ def cluster_contrast(X, Y, labels, *, gamma=1.0):
 
 
 def concordance_correlation(X, Y):
-    r"""Return how well paired rows agree, offsets and scales included.
+    r"""Return how well paired rows agree in their values, offset and scale included.
 
     .. math:: 1 - \frac{E \|x - y\|^2}{E \|x - y'\|^2}
 
-    with :math:`y'` a row of Y at random: Lin's concordance correlation coefficient,
-    with squares summed over the columns.
+    with :math:`y'` a random row of Y. This is Lin's concordance correlation coefficient
+    with squares summed over columns.
 
     Parameters
     ----------
@@ -114,13 +112,12 @@ def concordance_correlation(X, Y):
     Returns
     -------
     agreement : float
-        1 where paired rows coincide, 0 where they are as far apart as random ones, and
-        -1 at least.
+        1 if paired rows are equal, 0 if as far apart as random rows, and at least -1.
 
     Raises
     ------
     ValueError
-        If all rows of both are equal.
+        If all rows of X and Y are equal.
 
     References
     ----------
@@ -137,7 +134,7 @@ def concordance_correlation(X, Y):
     True
     """
     X, Y = load_pairs(X, Y, same_width=True)
-    # Neither the origin nor the scale changes the result: removing them keeps digits.
+    # The result is invariant to shift and scale: removing both keeps precision.
     origin = X.mean(0)
     X, Y = X - origin, Y - origin
     scale = max(X.abs().max(), Y.abs().max())
@@ -158,12 +155,12 @@ def alignment_loss(X, Y, *, alpha=2, normalize=True):
     alpha : float, default=2
         Power of the distance.
     normalize : bool, default=True
-        Whether rows are scaled to unit length first, as the paper has them.
+        Whether rows are scaled to unit length first, as in the paper.
 
     Returns
     -------
     loss : float
-        0 where paired rows coincide; with unit rows at most ``2 ** alpha``.
+        0 if paired rows are equal; for unit rows at most ``2 ** alpha``.
 
     References
     ----------
@@ -188,22 +185,21 @@ def uniformity_loss(X, *, t=2, normalize=True):
     Parameters
     ----------
     X : {array-like, tensor} of shape (n_samples, n_features)
-        At least two rows.
+        Features of at least two rows.
     t : float, default=2
-        Sharpness of the Gaussian.
+        Rate of decay with the squared distance.
     normalize : bool, default=True
-        Whether rows are scaled to unit length first, as the paper has them.
+        Whether rows are scaled to unit length first, as in the paper.
 
     Returns
     -------
     loss : float
-        0 where all rows coincide, lower for rows spread more evenly; with unit rows at
-        least about ``-2 * t``.
+        0 if all rows are equal, and lower the more evenly they are spread; for unit
+        rows at least about ``-2 * t``.
 
     References
     ----------
-    Wang and Isola (2020), "Understanding contrastive representation learning through
-    alignment and uniformity on the hypersphere".
+    Wang and Isola (2020): see :func:`alignment_loss`.
 
     Examples
     --------
@@ -219,7 +215,7 @@ def uniformity_loss(X, *, t=2, normalize=True):
 
 
 def unit_spread(X):
-    """Return centred features, scaled so that products neither overflow nor vanish."""
+    """Return centred features, scaled so that their products stay in range."""
     X = X - X.mean(0)
     scale = X.abs().max()
     if scale == 0:

@@ -1,4 +1,4 @@
-"""Checks of the arguments of metrics, and rows on the device to compute on."""
+"""Checks of the arguments of metrics, and their transfer to the device."""
 
 from numbers import Integral
 
@@ -9,13 +9,13 @@ from sklearn_featalign._torch import check_rows, resolve_device, to_device
 
 
 def load(X, name, min_samples=1):
-    """Return checked rows in float64 on the device to compute on."""
+    """Return checked rows in float64 on the device that computes."""
     X = check_rows(None, X, min_samples=min_samples, input_name=name)
     return to_device(X, resolve_device("auto", X)).to(torch.float64)
 
 
 def load_pairs(X, Y, same_width=False):
-    """Return checked paired rows in float64 on the device to compute on."""
+    """Return checked paired rows in float64 on the device that computes."""
     X, Y = load(X, "X"), load(Y, "Y")
     check_consistent_length(X, Y)
     if same_width and X.shape[1] != Y.shape[1]:
@@ -27,7 +27,7 @@ def load_pairs(X, Y, same_width=False):
 
 
 def check_option(name, value, options):
-    """Raise an error unless a value is one of the options."""
+    """Raise an error if a value is not one of the options."""
     if value not in options:
         raise ValueError(
             f"{name} must be one of {', '.join(map(repr, options))}, got {value!r}."
@@ -35,7 +35,7 @@ def check_option(name, value, options):
 
 
 def check_count(name, value, largest=None):
-    """Raise an error unless a value is an integer from 1 up to the largest, if any."""
+    """Raise an error if a value is not an integer from 1 to the largest, if any."""
     is_count = isinstance(value, Integral) and not isinstance(value, bool)
     if not is_count or value < 1 or (largest is not None and value > largest):
         bounds = "of at least 1" if largest is None else f"from 1 to {largest}"

@@ -1,4 +1,4 @@
-"""How well rows find their own row, or their neighbours, in another feature space."""
+"""Metrics of retrieval and of neighbours across two feature spaces."""
 
 import torch
 
@@ -12,28 +12,28 @@ from sklearn_featalign.metrics._checks import check_count, check_option, load_pa
 
 
 def retrieval_ranks(X, Y, *, metric="cosine", csls=None):
-    r"""Return the rank at which each row of X finds its own row among all rows of Y.
+    r"""Return the rank of the paired row of Y among the neighbours of each row of X.
 
     Parameters
     ----------
     X, Y : {array-like, tensor} of shape (n_samples, n_features)
         Aligned features; row i of both is the same object.
     metric : {"cosine", "dot", "euclidean"}, default="cosine"
-        What near means.
+        Similarity or distance by which rows are compared.
     csls : int or None, default=None
         Number of neighbours (10 in the paper) for cross-domain similarity local
-        scaling, which corrects for hubs, rows that are near to everything. With
+        scaling, which corrects for hubs, rows that are near to many others. With
         :math:`r_X(y)` the mean similarity of y to its nearest rows of X,
 
         .. math:: \mathrm{CSLS}(x, y) = 2 \langle x, y \rangle - r_Y(x) - r_X(y)
 
-        It looks at all rows of X at once. Not for the Euclidean metric.
+        Ranks then depend on all rows of X. It is not defined for "euclidean".
 
     Returns
     -------
     ranks : ndarray of shape (n_samples,)
-        1 is the nearest. Each row of Y that is as near as the own one, to 1e-12 of
-        the product of the norms, adds a half.
+        1 if the paired row is the nearest. Each other row that is equally near, within
+        1e-12 of the product of the norms, adds one half.
 
     References
     ----------
@@ -58,25 +58,24 @@ def retrieval_ranks(X, Y, *, metric="cosine", csls=None):
 
 
 def retrieval_accuracy(X, Y, *, k=1, metric="cosine", csls=None):
-    """Return how often a row of X finds its own row among the k nearest of Y.
+    """Return the share of rows of X whose paired row is among the k nearest of Y.
 
     Parameters
     ----------
     X, Y : {array-like, tensor} of shape (n_samples, n_features)
         Aligned features; row i of both is the same object.
     k : int, default=1
-        How many nearest rows are looked at.
+        Number of nearest rows of Y.
     metric : {"cosine", "dot", "euclidean"}, default="cosine"
-        What near means.
+        Similarity or distance by which rows are compared.
     csls : int or None, default=None
-        Number of neighbours: see :func:`retrieval_ranks`.
+        Number of neighbours for local scaling: see :func:`retrieval_ranks`.
 
     Returns
     -------
     accuracy : float
-        Share of the rows of rank k or better. Chance is ``k / n_samples``. A row that
-        is tied with another for the first place has rank 1.5 and is not found at
-        ``k=1``.
+        Share of ranks up to k; unrelated features have about ``k / n_samples``. A row
+        that is tied with another for the first place has rank 1.5, above ``k=1``.
 
     Examples
     --------
@@ -91,21 +90,21 @@ def retrieval_accuracy(X, Y, *, k=1, metric="cosine", csls=None):
 
 
 def mean_reciprocal_rank(X, Y, *, metric="cosine", csls=None):
-    """Return the mean of one over the rank at which rows of X find their own in Y.
+    """Return the mean of the reciprocal ranks of paired rows.
 
     Parameters
     ----------
     X, Y : {array-like, tensor} of shape (n_samples, n_features)
         Aligned features; row i of both is the same object.
     metric : {"cosine", "dot", "euclidean"}, default="cosine"
-        What near means.
+        Similarity or distance by which rows are compared.
     csls : int or None, default=None
-        Number of neighbours: see :func:`retrieval_ranks`.
+        Number of neighbours for local scaling: see :func:`retrieval_ranks`.
 
     Returns
     -------
     mrr : float
-        Between 0 and 1; ties count half.
+        Between 0 and 1. Ties count half, as in :func:`retrieval_ranks`.
 
     Examples
     --------
@@ -126,15 +125,15 @@ def mutual_knn(X, Y, *, k=10, metric="cosine"):
     X, Y : {array-like, tensor} of shape (n_samples, n_features)
         Features of the same objects, of any widths.
     k : int, default=10
-        Number of neighbours, a row itself not counted.
+        Number of neighbours of a row, itself excluded.
     metric : {"cosine", "dot", "euclidean"}, default="cosine"
-        What near means.
+        Similarity or distance by which rows are compared.
 
     Returns
     -------
     share : float
-        Between 0 and 1; for unrelated features, and for features that are all tied,
-        about ``k / (n_samples - 1)``.
+        Between 0 and 1, and about ``k / (n_samples - 1)`` if features are unrelated or
+        all rows are tied.
 
     References
     ----------
@@ -151,13 +150,11 @@ def mutual_knn(X, Y, *, k=10, metric="cosine"):
     X, Y = load_pairs(X, Y)
     check_option("metric", metric, ("cosine", "dot", "euclidean"))
     check_count("k", k, len(X) - 1)
-    # Y is shuffled, so that ties break independently in X and in Y.
+    # Shuffle Y so that ties are broken independently in X and in Y.
     generator = torch.Generator("cpu").manual_seed(0)
     order = torch.randperm(len(Y), generator=generator, device="cpu")
-    near_X = neighbors_within(*comparable(X, X, metric)[1:], k).cpu()
-    shuffled = Y[order.to(Y.device)]
-    near_Y = torch.empty_like(near_X)
-    near_shuffled = neighbors_within(*comparable(shuffled, shuffled, metric)[1:], k)
-    near_Y[order] = order[near_shuffled.cpu()]
+    Y = Y[order.to(Y.device)]
+    near_X = neighbors_within(*comparable(X, X, metric)[1:], k).cpu()[order]
+    near_Y = order[neighbors_within(*comparable(Y, Y, metric)[1:], k).cpu()]
     common = sum((near_X == near_Y.roll(j, 1)).sum().item() for j in range(k))
     return common / near_X.numel()

@@ -1,4 +1,4 @@
-"""Scorers of paired views for searches, and what pipelines and searches end in."""
+"""Scorers of views for searches, and the final estimator of searches and pipelines."""
 
 from functools import partial
 from inspect import signature
@@ -15,17 +15,16 @@ def make_retrieval_scorer(score_func=retrieval_accuracy, **kwargs):
     """Make a scorer of paired views for GridSearchCV.
 
     It scores an aligner with views, or a pipeline that ends in one, by the mean of
-    ``score_func(features of one view, features of another, **kwargs)`` over all
-    ordered pairs of views, on the rows that have both. No labels are needed.
+    ``score_func(features of one view, features of another, **kwargs)`` over all ordered
+    pairs of views, on the rows that have both. It needs no labels.
 
     Parameters
     ----------
     score_func : callable, default=retrieval_accuracy
-        Such as :func:`retrieval_accuracy`, :func:`mean_reciprocal_rank` or
-        :func:`mutual_knn`; larger is better.
-    **kwargs
-        Passed on. If `score_func` has a parameter `metric` that is not given here, the
-        aligner decides: by its own `metric` if it has one, as in its ``score``.
+        Function whose larger values are better, such as :func:`mean_reciprocal_rank`.
+    **kwargs : dict
+        Passed to `score_func`. If this has a parameter `metric` that is not given, it
+        gets the metric by which the aligner's own ``score`` compares rows.
 
     Returns
     -------
@@ -37,11 +36,9 @@ def make_retrieval_scorer(score_func=retrieval_accuracy, **kwargs):
     >>> from sklearn.model_selection import GridSearchCV
     >>> from sklearn_featalign import RBFAutoScaleAligner
     >>> from sklearn_featalign.metrics import make_retrieval_scorer
-    >>> search = GridSearchCV(
-    ...     RBFAutoScaleAligner(views=[64, 32], normalize="ridge"),
-    ...     {"c": [0.1, 0.3, 0.5]},
-    ...     scoring=make_retrieval_scorer(k=5),
-    ... )
+    >>> aligner = RBFAutoScaleAligner(views=[64, 32], normalize="ridge")
+    >>> scorer = make_retrieval_scorer(k=5)
+    >>> search = GridSearchCV(aligner, {"c": [0.1, 0.3, 0.5]}, scoring=scorer)
     """
     return partial(_score_pairs, score_func=score_func, kwargs=kwargs)
 
@@ -53,13 +50,15 @@ def _score_pairs(estimator, X, y=None, *, score_func, kwargs):
             "A retrieval scorer scores an aligner with two views or more, or a "
             f"pipeline that ends in one, got {type(estimator).__name__}."
         )
-    if "metric" in signature(score_func).parameters:
-        kwargs = {"metric": estimator._metric} | kwargs
+    if "metric" in signature(score_func).parameters and hasattr(estimator, "_metric"):
+        # A partial function may hold a metric of its own.
+        given = getattr(score_func, "keywords", {}) | kwargs
+        kwargs = {"metric": estimator._metric} | given
     return estimator.score_pairs(X, partial(score_func, **kwargs))
 
 
 def final_estimator(estimator, X=None):
-    """Return the last estimator of searches and pipelines, and X as it sees it."""
+    """Return the final estimator of searches and pipelines, and the X that it sees."""
     while hasattr(estimator, "best_estimator_") or hasattr(estimator, "steps"):
         if hasattr(estimator, "best_estimator_"):
             estimator = estimator.best_estimator_
@@ -71,22 +70,21 @@ def final_estimator(estimator, X=None):
 
 
 def make_view_scorer(view, *, scoring=None, views=None):
-    """Make a scorer that shows the estimator one view only.
+    """Make a scorer that shows a single view to the estimator.
 
-    The estimator, such as a pipeline from an aligner with ``output="coalesce"`` to a
-    classifier, is scored on the rows that have this view, with NaN in all other
-    columns. With one such scorer for each view, GridSearchCV reports how a classifier
-    performs on each network alone.
+    It scores an estimator, such as a pipeline of an aligner with ``output="coalesce"``
+    and a classifier, on the rows that have this view, with NaN in all other columns.
+    One scorer for each view tells how well a classifier does on each network alone.
 
     Parameters
     ----------
     view : str or int
         Name or index of the view that is shown.
     scoring : str, callable or None, default=None
-        As in scikit-learn; None is the estimator's own ``score``.
+        Score as in scikit-learn; None is the estimator's own ``score``.
     views : list or dict, optional
-        The views of X. By default those of the aligner found in the estimator, which
-        must then see as many columns as the estimator does.
+        The views of X. By default they are those of the first aligner in the
+        estimator, which must then see all columns of X.
 
     Returns
     -------
@@ -97,16 +95,14 @@ def make_view_scorer(view, *, scoring=None, views=None):
     --------
     >>> from sklearn.linear_model import LogisticRegression
     >>> from sklearn.model_selection import GridSearchCV
-    >>> from sklearn.pipeline import Pipeline
+    >>> from sklearn.pipeline import make_pipeline
     >>> from sklearn_featalign import RBFAutoScaleAligner
     >>> from sklearn_featalign.metrics import make_view_scorer
     >>> aligner = RBFAutoScaleAligner(views=[64, 32], output="coalesce")
-    >>> search = GridSearchCV(
-    ...     Pipeline([("align", aligner), ("classify", LogisticRegression())]),
-    ...     {"align__c": [0.1, 0.3, 0.5]},
-    ...     scoring={"first": make_view_scorer(0), "second": make_view_scorer(1)},
-    ...     refit="second",
-    ... )
+    >>> pipeline = make_pipeline(aligner, LogisticRegression())
+    >>> grid = {"rbfautoscalealigner__c": [0.1, 0.3, 0.5]}
+    >>> scorers = {"first": make_view_scorer(0), "second": make_view_scorer(1)}
+    >>> search = GridSearchCV(pipeline, grid, scoring=scorers, refit="second")
     """
     return partial(_score_view, view=view, scoring=scoring, views=views)
 
@@ -128,7 +124,7 @@ def _score_view(estimator, X, y=None, *, view, scoring, views):
 
 
 def _find_aligner(estimator):
-    """Return the first fitted aligner in an estimator, or None."""
+    """Return the first fitted aligner in searches and pipelines, or None."""
     if hasattr(estimator, "view_columns_"):
         return estimator
     inner = [step for _, step in getattr(estimator, "steps", ())]
