@@ -68,7 +68,7 @@ def test_python_examples_of_the_start_run(tmp_path, monkeypatch, capsys):
     assert namespace["outlier_scores"].shape == (900,)
     shown = capsys.readouterr().out
     assert "of 897 rows" in shown
-    (own_files,) = re.findall(r"([\d.]+)% of 125 rows find their own", shown)
+    (own_files,) = re.findall(r"([\d.]+)% of 125 rows find their pair", shown)
     assert float(own_files) > 90
 
 
