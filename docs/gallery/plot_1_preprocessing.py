@@ -2,8 +2,8 @@
 Drop-in preprocessing
 =====================
 
-An aligner is a transformer: it stands in a pipeline where a scaler would. Its features
-are affinities to landmark rows, whose mean is the constant ``c``.
+An aligner is a transformer: it takes the place of a scaler in a pipeline. Its features
+are affinities to landmark rows, and their mean is the constant ``c``.
 """
 
 import matplotlib.pyplot as plt
@@ -20,7 +20,7 @@ X, y = load_digits(return_X_y=True)
 aligner = RBFAutoScaleAligner(c=0.3, n_landmarks=200, normalize="ridge", random_state=0)
 
 # %%
-# Five scores of each pipeline, on the same folds. The strength of the classifier's
+# Each pipeline is scored on the same five folds. The strength of the classifier's
 # penalty is chosen within the training rows of each fold.
 
 classifier = GridSearchCV(
@@ -46,17 +46,17 @@ for i, values in enumerate(scores.values()):
 ax.set(
     yticks=range(len(scores)),
     yticklabels=list(scores),
-    xlabel="accuracy on the held-out digits of each fold, and its mean",
+    xlabel="accuracy on the held-out digits of each fold, and the mean",
     ylim=(2.5, -0.5),
 )
 
 # %%
-# On raw pixels the gain is that of a map that is not linear; of the features of a
-# trained network nothing is gained, and nothing lost. What a scaler does not do:
-# features that were turned, shifted and shrunk become the same ones.
+# On raw pixels the gain is that of any non-linear map; on the features of a trained
+# network nothing is gained and nothing lost. Unlike a scaler, the aligner gives the
+# same features after the original ones were rotated, shifted and shrunk.
 
 rng = np.random.default_rng(0)
-turn = np.linalg.qr(rng.normal(size=(64, 64)))[0]
-moved = 0.25 * X @ turn + 10
+rotation = np.linalg.qr(rng.normal(size=(64, 64)))[0]
+moved = 0.25 * X @ rotation + 10
 difference = aligner.fit_transform(moved) - aligner.fit_transform(X)
 print(f"largest difference: {np.abs(difference).max():.1e}")

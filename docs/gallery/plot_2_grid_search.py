@@ -2,8 +2,8 @@
 Searching ``c`` and ``gamma``
 =============================
 
-``c`` is the mean affinity, for which the bandwidth is solved; a float ``gamma`` is the
-bandwidth itself and overrides ``c``. So that is two grids.
+``c`` is the mean affinity for which the bandwidth is solved. A float ``gamma`` is the
+bandwidth itself and overrides ``c``, so the search needs two grids.
 """
 
 import matplotlib.pyplot as plt
@@ -33,14 +33,14 @@ search = GridSearchCV(
 )
 
 # %%
-# scikit-learn's progress bar follows the search; see :doc:`/progress` for more of it.
+# scikit-learn's progress bar follows the search; see :doc:`/progress` for details.
 
 search.set_callbacks(ProgressBar(max_propagation_depth=0)).fit(X_train, y_train)
 print(search.best_params_, f"{search.score(X_test, y_test):.3f}")
 
 # %%
-# Both parameters move along the same family of kernels: ``gamma_`` is what the fit
-# found for a ``c``.
+# Both parameters select a kernel of the same family: ``gamma_`` is the bandwidth that
+# the fit found for ``c``.
 
 fitted = search.best_estimator_["align"]
 print(f"mean affinity {fitted.mean_affinity_:.3f}, gamma_ {fitted.gamma_:.3f}")

@@ -2,8 +2,9 @@
 Searching one network with another, without labels
 ==================================================
 
-Two networks, features of the same images, no labels: choose ``c`` by how often held-out
-rows find themselves in the other network, then search across networks.
+Two networks have features of the same images, and there are no labels. Choose ``c`` by
+how often held-out rows find their pair in the other network, and then search across the
+networks.
 """
 
 import matplotlib.pyplot as plt
@@ -20,7 +21,7 @@ X = np.hstack([A, B])
 train, test = X[:1200], X[1200:]
 
 # %%
-# An aligner's ``score`` is held-out retrieval, so a search needs no ``y``.
+# An aligner's ``score`` is retrieval accuracy, so the search needs no ``y``.
 
 views = {"lite0": A.shape[1], "lite1": B.shape[1]}
 aligner = RBFAutoScaleAligner(
@@ -33,12 +34,12 @@ best = search.best_estimator_
 found = retrieval_accuracy(
     best.transform_view(A[1200:], "lite0"), best.transform_view(B[1200:], "lite1"), k=5
 )
-print(f"{found:.1%} of {len(test)} rows are among the five nearest")
+print(f"{found:.1%} of {len(test)} rows have their pair among the five nearest")
 
 # %%
-# Several aligners on the same test rows. Without ``normalize`` affinities are
-# comparable, but correlated; :class:`~sklearn_featalign.KernelGCCAAligner` has seen the
-# pairs.
+# The curves compare several aligners on the same test rows. Without ``normalize`` the
+# affinities are comparable across networks, but strongly correlated.
+# :class:`~sklearn_featalign.KernelGCCAAligner` also learns from the pairs.
 
 figure, ax = plt.subplots(figsize=(6.5, 4), layout="constrained")
 plain = RBFAutoScaleAligner(c=0.05, views=views, n_landmarks=None).fit(train)

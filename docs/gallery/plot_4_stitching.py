@@ -2,9 +2,9 @@
 A classifier of one network, used on another
 ============================================
 
-A classifier is trained on features of one network and sees features of another, which
-it has never met. A view that a row lacks is NaN, and ``output="coalesce"`` takes the
-one that it has.
+A classifier is trained on features of one network, and then used on features of another
+network that it has never seen. A view that a row lacks is NaN, and
+``output="coalesce"`` returns the features of the view that it has.
 """
 
 import matplotlib.pyplot as plt
@@ -23,8 +23,8 @@ A, B, y = digit_features("lite0"), digit_features("lite1"), load_digits().target
 pairs, labelled, test = slice(500), slice(500, 1100), slice(1100, None)
 
 # %%
-# 500 images without labels align both networks; 600 others, with labels, train the
-# classifier, on the first network alone.
+# 500 images without labels are used to align both networks. 600 other images, with
+# labels, are used to train the classifier, on the first network alone.
 
 views = [A.shape[1], B.shape[1]]
 aligners = {
@@ -43,8 +43,8 @@ for name, aligner in aligners.items():
         accuracy[f"{name}: lite0 → {view}"] = score
 
 # %%
-# For comparison a classifier for each network, of scaled features. The second had
-# to have labels for its own network.
+# For comparison, one classifier is trained for each network on scaled features. The
+# second one needs labels for its own network.
 
 for view, X in (("lite0", A), ("lite1", B)):
     own = make_pipeline(StandardScaler(), clone(classifier))

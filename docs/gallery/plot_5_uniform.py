@@ -3,8 +3,8 @@ Uniform rows, and whether they help
 ===================================
 
 :class:`~sklearn_featalign.PoissonUniformizer` spreads rows over a cube, jointly and not
-column by column. Whether a classifier is better for it, a grid with honest baselines
-says.
+column by column. A grid search with honest baselines shows whether this improves a
+classifier.
 """
 
 import matplotlib.pyplot as plt
@@ -24,8 +24,8 @@ from sklearn_featalign.displays import FlowDisplay
 X, y = shuffle(*load_digits(return_X_y=True), n_samples=1000, random_state=0)
 
 # %%
-# Two principal components of five digits, and rows that each map was not fitted on.
-# Quantiles make each column uniform, and leave holes.
+# The data are two principal components of five digits; the maps are shown on held-out
+# rows. The quantile transformer makes each column uniform, but leaves holes.
 
 few = y < 5
 train, test, labels = X[few][:250], X[few][250:], y[few][250:]
@@ -33,7 +33,7 @@ quantiles = make_pipeline(PCA(2), QuantileTransformer(n_quantiles=100)).fit(trai
 uniformizer = make_pipeline(PCA(2), PoissonUniformizer()).fit(train)
 
 figure, axes = plt.subplots(1, 2, figsize=(10, 4.6), layout="constrained")
-# Rows that stay where they are look like those that flow.
+# FlowDisplay draws the quantiles in the same style, as paths that do not move.
 U = quantiles.transform(test)
 FlowDisplay(paths=np.stack([U, U], axis=1), lines=[], labels=labels).plot(
     axes[0], start_kw={"s": 0, "label": None}
@@ -43,7 +43,7 @@ axes[0].set_title("QuantileTransformer")
 axes[1].set_title("PoissonUniformizer, and its lines of force")
 
 # %%
-# Four components, and a classifier after each map.
+# With four components, a classifier follows each map.
 
 pipeline = Pipeline(
     [
@@ -62,8 +62,8 @@ for name, mean, std in zip(
     print(f"{name:20} {mean:.3f} ± {std:.3f}")
 
 # %%
-# Spread evenly is not separated better. What uniform rows are good for: :doc:`measured
-# </uniformity>`, and the next example.
+# Rows that are spread evenly are not separated better. The next example shows what
+# uniform rows are good for; see also :doc:`the measurements </uniformity>`.
 
 best = names[int(np.argmax(results["mean_test_score"]))]
 print(f"best here: {best}")

@@ -1,9 +1,9 @@
 """
-There and back: new samples, and rows that stand for all
-========================================================
+There and back: new samples, and representative rows
+====================================================
 
-The flow can be undone. Uniform points, carried back, are new samples; evenly spread
-ones pick rows that represent the data.
+The flow can be inverted. Uniform points that are carried back are new samples, and
+evenly spread points select rows that represent the data.
 """
 
 import matplotlib.pyplot as plt
@@ -20,25 +20,25 @@ train, held_out = X[:500], X[500:]
 uniformizer = PoissonUniformizer(random_state=0).fit(train)
 
 # %%
-# Two moons flow to a square: rows start at the small dots, and end at the large ones.
+# Two moons flow to a square. Rows start at the small dots and end at the large ones.
 
 display = FlowDisplay.from_estimator(uniformizer, train, y[:500], n_lines=14)
 display.ax_.set_title("two moons, and the square that they fill")
 
 # %%
-# And back. Held-out rows return to where they were.
+# The inverse takes held-out rows back to where they were.
 
 back = uniformizer.inverse_transform(uniformizer.transform(held_out))
 print(f"largest error: {np.abs(back - held_out).max():.1e}")
 
 # %%
-# New samples are uniform points carried back. They have heavier tails than the data: a
-# kernel density with a Cauchy kernel is what they follow.
+# New samples are uniform points that are carried back. They have heavier tails than the
+# data, because they follow a kernel density with a Cauchy kernel.
 
 new = uniformizer.sample(500)
 
 # %%
-# 32 evenly spread points of the square, and the rows nearest to them there.
+# The rows nearest to 32 evenly spread points of the square represent the data.
 
 points = Sobol(2, seed=0).random(32)
 square = NearestNeighbors(n_neighbors=1).fit(uniformizer.transform(train))
@@ -50,7 +50,7 @@ figure, axes = plt.subplots(
 for ax, rows, title in zip(
     axes,
     (train, new, train[chosen]),
-    ("data", "new samples", "32 rows that stand for all"),
+    ("data", "new samples", "32 representative rows"),
 ):
     ax.scatter(*train.T, s=4, color="0.8")
     ax.scatter(*rows.T, s=10, color="#0072B2")

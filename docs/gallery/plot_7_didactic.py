@@ -2,9 +2,10 @@
 The didactic example: clusters that pair
 ========================================
 
-The cases of the feature-alignment document. Thirty dots in three clusters are the first
-view, and an image of them the second. Aligned, clusters of one view pair with those of
-the other: the stripes beside the diagonal.
+These are the cases of the feature-alignment document. Thirty dots in three clusters are
+the first view, and an image of them under some map is the second. After alignment, the
+clusters of one view pair with those of the other, which the stripes beside the diagonal
+show.
 """
 
 import matplotlib.pyplot as plt
@@ -16,19 +17,20 @@ from sklearn_featalign.displays import AffinityDisplay
 from sklearn_featalign.metrics import cluster_contrast
 
 X, y = make_blobs(30, centers=3, random_state=42)
-turn = np.array([[1.0, -1.0], [1.0, 1.0]]) / np.sqrt(2)
-with_outliers = X @ turn / 4 + 10
+rotation = np.array([[1.0, -1.0], [1.0, 1.0]]) / np.sqrt(2)
+with_outliers = X @ rotation / 4 + 10
 with_outliers[[4, 12], 0] = 50
 images = {
-    "shrunk, turned, shifted": X @ turn / 4 + 10,
+    "shrunk, rotated, shifted": X @ rotation / 4 + 10,
     "with two outliers": with_outliers,
-    "squeezed and stretched": (X @ turn + 10) * [0.25, 4],
-    "squeezed to 1/1000": (X @ turn + 10) * [0.001, 1],
+    "squeezed and stretched": (X @ rotation + 10) * [0.25, 4],
+    "squeezed to 1/1000": (X @ rotation + 10) * [0.001, 1],
 }
 
 # %%
-# Before, with a fixed bandwidth, with the mean affinity solved to be 0.3 (there are
-# three clusters), and whitened first.
+# The columns show the affinities before alignment, with a fixed bandwidth, with the
+# bandwidth solved for a mean affinity of 0.3 (there are three clusters), and with the
+# same after whitening.
 
 settings = {
     "gamma=1": {"gamma": 1.0},
@@ -58,6 +60,6 @@ for row, (title, Y) in zip(axes, images.items()):
 figure.colorbar(display.im_, ax=axes, label="affinity", shrink=0.3)
 
 # %%
-# A fixed bandwidth does where the second view is an isotropic image of the first. The
-# outliers, which widen it, want the solved one. Whitening undoes any linear map, but
-# not outliers.
+# A fixed bandwidth suffices if the second view is an isotropic image of the first.
+# Outliers make it too wide, and need the solved one. Whitening undoes any
+# linear map, but does not help against outliers.

@@ -2,9 +2,9 @@
 Patches of two networks, before and after
 =========================================
 
-Dense features have a row for each patch of an image. Two networks, at two depths each,
-are four views of the same patches. Landmarks are patches of other faces than those
-shown, and the only rows that the aligners and the axes of the colours see.
+Dense features have one row for each patch of an image. Two networks, at two depths
+each, are four views of the same patches. The landmarks are patches of other faces than
+those shown; the aligners and the axes of the colours are fitted on them alone.
 """
 
 import matplotlib.pyplot as plt
@@ -23,7 +23,7 @@ X = np.hstack(list(depths.values()))
 n_shown = np.prod(grid)
 
 # %%
-# 500 patches of the other faces are landmarks.
+# The landmarks are 500 patches of the other faces.
 
 landmarks = np.random.default_rng(0).permutation(np.arange(n_shown, len(X)))[:500]
 ridge = RBFAutoScaleAligner(views=views, n_landmarks=None, normalize="ridge")
@@ -32,9 +32,10 @@ for aligner in (ridge, joint):
     aligner.fit(X[landmarks])
 
 # %%
-# One rule gives the colours before and after: three directions in which the landmarks
-# of the four views vary together. Before, each network and depth has a palette of its
-# own; after, a patch has about one colour in all of them.
+# The same rule gives the colours before and after alignment: three directions in which
+# the landmarks of the four views vary together. Before alignment, each network and
+# depth has a palette of its own; afterwards, a patch has about one colour in all of
+# them.
 
 figure, axes = plt.subplots(1, 3, figsize=(15, 4), layout="constrained")
 panels = [
@@ -54,6 +55,6 @@ for ax, (title, aligner, aligned) in zip(axes, panels):
     )
 
 # %%
-# Read it soberly. These faces are aligned and 25 pixels wide, and much of the colours
-# is the position in the image, which a network without training shares as well:
-# :doc:`what was measured </dense_features>`.
+# Read this soberly. These faces are aligned and 25 pixels wide, and the colours mostly
+# show the position in the image, which an untrained network shares as well: see
+# :doc:`the measurements </dense_features>`.
