@@ -5,12 +5,13 @@ document "Imposing uniformity through Poisson flow models".
 """
 
 import math
+from functools import partial
 
 import torch
 from torch.nn.functional import mse_loss, normalize
 
 from sklearn_featalign._mlp import encode, encoder_weights
-from sklearn_featalign._poisson._charges import field
+from sklearn_featalign._poisson._charges import field as charge_field
 from sklearn_featalign._training import PairedRows, train
 
 # The largest growth of the heights of training points, as a power of e.
@@ -95,20 +96,22 @@ class FieldNetwork(torch.nn.Module):
     Parameters
     ----------
     weights : dict of str to tensor
-        As from `field_weights`.
     n_points : int
         Number of rows of a batch that are perturbed; all rows are charges.
     gamma : float
-    perturbation : dict
-        ``sigma``, ``tau``, ``M`` and ``generator`` of `perturb`.
+    to_points : callable
+        Maps rows to points above them, as `perturb` does.
+    generator : torch.Generator
+        Of the rows that are perturbed.
     """
 
-    def __init__(self, weights, n_points, gamma, perturbation):
+    def __init__(self, weights, n_points, gamma, to_points, generator):
         super().__init__()
         self.weights = torch.nn.ParameterDict(weights)
         self.n_points = n_points
         self.gamma = gamma
-        self.perturbation = perturbation
+        self.to_points = to_points
+        self.generator = generator
 
     def forward(self, views):
         """Return the predicted and the true normalised field at fresh points.
@@ -118,11 +121,9 @@ class FieldNetwork(torch.nn.Module):
         (X,) = views
         with torch.no_grad():
             # A single batch of all rows is not shuffled.
-            order = torch.randperm(
-                len(X), generator=self.perturbation["generator"], device=X.device
-            )
-            points = perturb(X[order[: self.n_points]], **self.perturbation)
-            target = normalized_field(field(points, X), self.gamma)
+            order = torch.randperm(len(X), generator=self.generator, device=X.device)
+            points = self.to_points(X[order[: self.n_points]])
+            target = normalized_field(charge_field(points, X), self.gamma)
         return network_field(points, self.weights), target
 
 
@@ -131,22 +132,49 @@ def field_loss(network, output, targets, views):
     return mse_loss(*output)
 
 
-def field_weights(width, hidden_layer_sizes, generator, device):
-    """Return the initial weights of a network of the field.
+def make_network(Z, field, M, generator, point_generator):
+    """Return the network that training starts from.
 
-    The width counts the coordinates and the height. The generator is one of the CPU, so
-    that the weights do not depend on the device.
+    Parameters
+    ----------
+    Z : tensor of shape (n_samples, n_dimensions)
+    field : PoissonField
+    M : float
+    generator : torch.Generator
+        Of the weights. It is one of the CPU, so that these do not depend on the device.
+    point_generator : torch.Generator
+        Of the points that the network is trained at, on the device of Z.
     """
-    weights = encoder_weights([width, *hidden_layer_sizes, width], generator)
-    return {name: weight.to(device) for name, weight in weights.items()}
+    width = Z.shape[1] + 1
+    hidden = field.hidden_layer_sizes
+    hidden = [width, width] if hidden is None else hidden
+    weights = encoder_weights([width, *hidden, width], generator)
+    return FieldNetwork(
+        {name: weight.to(Z.device) for name, weight in weights.items()},
+        field.small_batch_size,
+        float(field.gamma),
+        partial(
+            perturb,
+            sigma=float(field.sigma),
+            tau=float(field.tau),
+            M=M,
+            generator=point_generator,
+        ),
+        point_generator,
+    )
 
 
-def train_field(network, rows, **training):
-    """Train a network of the field by Adam at a constant rate; return the history.
-
-    The other arguments are those of `_training.train`.
-    """
-    dataset = PairedRows([rows.to(torch.float32)])
+def train_network(network, Z, field, generator, sklearn_callbacks):
+    """Train a network by Adam at a constant rate, and return skorch's history."""
     return train(
-        network, dataset, field_loss, weight_decay=0.0, lr_factor=None, **training
+        network,
+        PairedRows([Z.to(torch.float32)]),
+        field_loss,
+        max_epochs=field.max_epochs,
+        lr=float(field.lr),
+        batch_size=field.large_batch_size,
+        generator=generator,
+        sklearn_callbacks=sklearn_callbacks,
+        weight_decay=0.0,
+        lr_factor=None,
     )

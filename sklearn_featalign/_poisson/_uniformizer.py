@@ -1,6 +1,7 @@
 """Rows that become uniform along the electric field of the training rows, and back."""
 
 import warnings
+from functools import partial
 from numbers import Integral, Real
 
 import numpy as np
@@ -14,10 +15,9 @@ from sklearn_featalign._poisson._field import PoissonField
 from sklearn_featalign._poisson._fields import NetworkField
 from sklearn_featalign._poisson._heights import check_heights
 from sklearn_featalign._poisson._network import (
-    FieldNetwork,
-    field_weights,
     largest_exponent,
-    train_field,
+    make_network,
+    train_network,
     trained_height,
 )
 from sklearn_featalign._poisson._projected import ProjectedFlow
@@ -207,9 +207,6 @@ class PoissonUniformizer(PoissonTransformer):
         **PoissonTransformer._parameter_constraints,
     }
 
-    # Fitted with a network only.
-    _weights = None
-
     def __init__(
         self,
         *,
@@ -344,13 +341,15 @@ class PoissonUniformizer(PoissonTransformer):
             return names
         return np.append(names, f"{type(self).__name__.lower()}_z")
 
+    @property
+    def _is_projected_field(self):
+        return self.field != "exact" and self.field.parametrization == "projected"
+
     def _check_parameters(self):
-        is_trained = self.field != "exact"
-        if is_trained:
+        if self.field != "exact":
             self.field._check()
-        is_projected = is_trained and self.field.parametrization == "projected"
-        self._check_output(is_projected)
-        if self.scaling is None and not is_projected:
+        self._check_output(self._is_projected_field)
+        if self.scaling is None and not self._is_projected_field:
             raise ValueError(
                 "scaling=None needs a PoissonField with parametrization='projected'."
             )
@@ -403,24 +402,20 @@ class PoissonUniformizer(PoissonTransformer):
         return self.field == "exact" and super()._sees_part_of(charges)
 
     def _fit_heights(self, charges, log_counts, spacing, size):
-        fitted = {"_is_projected": False, "_weights": None}
-        if self.field == "exact":
-            start, end = spacing, _RADIUS * size
-        else:
+        fitted = {"_is_projected": self._is_projected_field, "_weights": None}
+        start, end = spacing, _RADIUS * size
+        if self.field != "exact":
             sigma, tau, M = float(self.field.sigma), float(self.field.tau), self.field.M
             if M == "auto":
                 norm = float(log_counts.softmax(0) @ charges.norm(dim=1))
                 M = largest_exponent(norm, charges.shape[1], sigma, tau)
-            start, end = spacing, trained_height(sigma, tau, M)
             fitted["M_"] = float(M)
-            if self.field.parametrization == "projected":
-                fitted["_is_projected"] = True
-                start, end = 0.0, _PROJECTED_TIME
-        if self.start_height != "auto":
-            start = float(self.start_height)
-        if self.radius != "auto":
-            end = float(self.radius)
-        if fitted["_is_projected"]:
+            end = trained_height(sigma, tau, M)
+        if self._is_projected_field:
+            start, end = 0.0, _PROJECTED_TIME
+        start = start if self.start_height == "auto" else float(self.start_height)
+        end = end if self.radius == "auto" else float(self.radius)
+        if self._is_projected_field:
             self._check_size(size)
         elif end <= start:
             raise ValueError(
@@ -444,37 +439,13 @@ class PoissonUniformizer(PoissonTransformer):
         """Train a network of the field, and return what that adds to the fit."""
         if self.field == "exact":
             return {}
-        field = self.field
         Z = with_smaller_batches(all_coordinates, rows, coordinates)
         generator = torch_generator(random_state)
-        width = Z.shape[1] + 1
-        widths = field.hidden_layer_sizes
-        widths = [width, width] if widths is None else list(widths)
-        perturbation = {
-            "sigma": float(field.sigma),
-            "tau": float(field.tau),
-            "M": fitted["M_"],
-            "generator": torch_generator(random_state, Z.device),
-        }
-        network = FieldNetwork(
-            field_weights(width, widths, generator, Z.device),
-            field.small_batch_size,
-            float(field.gamma),
-            perturbation,
-        )
-
-        def fitted_attributes():
-            return fitted | {"_weights": to_numpy(detached(network.weights))}
-
-        history = train_field(
-            network,
-            Z,
-            max_epochs=field.max_epochs,
-            lr=float(field.lr),
-            batch_size=field.large_batch_size,
-            generator=generator,
-            sklearn_callbacks=SklearnCallbacks(task, fitted_attributes),
-        )
+        of_points = torch_generator(random_state, Z.device)
+        network = make_network(Z, self.field, fitted["M_"], generator, of_points)
+        fitted_attributes = partial(with_weights, fitted, network)
+        callbacks = SklearnCallbacks(task, fitted_attributes)
+        history = train_network(network, Z, self.field, generator, callbacks)
         losses = np.array(history[:, "train_loss"])
         return fitted_attributes() | {"loss_curve_": losses, "n_iter_": len(losses)}
 
@@ -504,3 +475,8 @@ class PoissonUniformizer(PoissonTransformer):
 def all_coordinates(rows, coordinates):
     """Return the coordinates of all rows."""
     return torch.cat([to_coordinates(X, coordinates) for X in rows])
+
+
+def with_weights(fitted, network):
+    """Return fitted attributes with the weights of a network."""
+    return fitted | {"_weights": to_numpy(detached(network.weights))}
