@@ -1,25 +1,27 @@
 r"""From a uniform hemisphere to a normal distribution and a cube, and back.
 
 Far from the charges, where lines of force end, rows are uniform on a hemisphere in d +
-1 dimensions. Of a point (x, r) on it the ratio :math:`|x|^2 / (d r^2)` has the F(d, 1)
-distribution; of a normal point g :math:`|g|^2` has the chi-squared one. Rows keep their
-direction and take the length of equal probability.
+1 dimensions. For a point (x, r) on it the ratio :math:`|x|^2 / (d r^2)` has the F(d, 1)
+distribution, and for a normal point g :math:`|g|^2` has the chi-squared distribution.
+Rows keep their direction and take the length of equal probability.
 
-Both distributions are written in the logarithm of the ratio: its density is log-concave
-there, so that Newton's method on the logarithm of a tail converges from one side. Tails
-are finite sums (upper) and power series (lower) of positive terms: DLMF 8.4, 8.17.
+Both distributions are those of the logarithm of the ratio. Its density is log-concave,
+so that Newton's method on the logarithm of a tail converges from one side. Tails are
+finite sums (upper) and power series (lower) of positive terms: DLMF 8.4, 8.17.
+:func:`torch.special.gammainc` is faster, but its logarithms are finite in a part of the
+range only.
 """
 
 import math
 
 import torch
 
-# Lower tails below this are summed up; others are one minus the upper tail.
+# Lower tails below this are summed; others are one minus the upper tail.
 _SMALL_TAIL = 1e-3
 
 _NEWTON_STEPS = 40
 
-# A row in the middle has this length, so that it has a direction.
+# A row at the centre is given this length, so that it has a direction.
 _SMALLEST_LENGTH = 1e-150
 
 # Rows are no farther out than this many heights, so that squares are finite.
@@ -33,12 +35,12 @@ def log_series(log_terms, t):
 
 
 def n_terms(d):
-    """Return how many terms a lower tail below `_SMALL_TAIL` takes, rounding aside."""
+    """Return the number of terms that a lower tail below `_SMALL_TAIL` needs."""
     return 4 * d + 40
 
 
 def log_rising(a, n, like):
-    """Return ``log((a)_j)`` for j from 0 to n - 1: logarithms of rising factorials."""
+    """Return the logarithms of the rising factorials ``(a)_j`` for j below n."""
     j = torch.arange(n, device=like.device, dtype=like.dtype)
     return torch.lgamma(a + j) - math.lgamma(a)
 
@@ -106,8 +108,8 @@ def normal_log_density(t, d):
 def solve_tails(tails, log_density, d, log_lower, log_upper, start_lower, start_upper):
     """Return where a distribution has given tails.
 
-    Newton's method on the logarithm of the smaller tail, which is concave: from a start
-    with a smaller tail still it comes near from one side.
+    Newton's method is applied to the logarithm of the smaller tail. This is concave, so
+    that from a start with an even smaller tail it converges from one side.
     """
     is_lower = log_lower < log_upper
     t = torch.where(is_lower, start_lower, start_upper)
@@ -121,7 +123,7 @@ def solve_tails(tails, log_density, d, log_lower, log_upper, start_lower, start_
 
 
 def to_normal_length(w, d):
-    """Return ``ln(|g|^2 / 2)`` of the normal point that stands for a ratio w."""
+    """Return ``ln(|g|^2 / 2)`` of the normal point of the same probability as w."""
     a = d / 2
     log_lower, log_upper = hemisphere_tails(w, d)
     start_lower = (log_lower + math.lgamma(a + 1)) / a
@@ -138,7 +140,7 @@ def to_normal_length(w, d):
 
 
 def to_hemisphere_ratio(t, d):
-    """Return the ratio w that stands for ``t = ln(|g|^2 / 2)`` of a normal point."""
+    """Return the ratio w of the same probability as ``t = ln(|g|^2 / 2)``."""
     a = d / 2
     log_lower, log_upper = normal_tails(t, d)
     start_lower = (log_lower + math.log(a) + log_beta(a)) / a
@@ -188,6 +190,6 @@ def from_hemisphere(points, height):
 def from_cube(U, least, eps):
     """Return normal numbers for their probabilities.
 
-    0 stands for `least`, and 1 for half an `eps` less.
+    0 is replaced by `least`, and 1 by one minus half of `eps`.
     """
     return torch.special.ndtri(U.clamp(least, 1 - eps / 2))

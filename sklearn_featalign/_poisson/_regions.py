@@ -12,7 +12,8 @@ import numpy as np
 # the charges nearest to it.
 _CENTROID_SHARE = 0.3
 
-# Mean ratio of near charges to the charges of a region, with at most so many regions.
+# Mean ratio of near charges to the charges of a region, and the largest number of
+# regions.
 _OVERLAP = 3
 _MOST_REGIONS = 64
 
@@ -64,7 +65,7 @@ def fit_regions(charges, counts, n_charges, random_state):
     """Divide charges into regions and, separately, into groups.
 
     From a region `n_charges` charges and centroids are seen, at least 2. The counts are
-    the numbers of rows that charges stand for.
+    the numbers of rows of the charges.
     """
     # scikit-learn's clustering is imported here because its import is slow.
     from sklearn.cluster import KMeans

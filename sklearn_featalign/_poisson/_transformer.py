@@ -366,7 +366,7 @@ class PoissonTransformer(
             self.n_steps,
         )
 
-    # Which flow rows follow; another one for a field that a network knows.
+    # A subclass with other fields makes another flow for them.
     _make_flow = _charge_flow
 
     def _paths(self, X, n_points):

@@ -1,6 +1,6 @@
 """Invertible affine coordinates: whitened, scaled by one number, or unchanged.
 
-A column that does not vary has no part in them, and comes back constant.
+A column that does not vary is left out of them, and comes back constant.
 """
 
 from typing import NamedTuple
