@@ -27,10 +27,10 @@ from functools import partial
 import numpy as np
 import torch
 from _report import print_table, write_json
-from _speed_field import time_compressed, time_evaluations, time_flows
-from _speed_networks import time_epochs, time_toy
-from _speed_process import time_imports, time_rows
-from _speed_rbf import make_rows, time_fits, time_transforms
+from _speed.field import time_compressed, time_evaluations, time_flows
+from _speed.networks import time_epochs, time_toy
+from _speed.process import time_imports, time_rows
+from _speed.rbf import make_rows, time_fits, time_transforms
 from _timing import compare
 from rich.progress import track
 

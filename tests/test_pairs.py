@@ -7,7 +7,6 @@ from types import SimpleNamespace
 import _data
 import _methods
 import _pairs
-import _speed_process
 import _timing
 import many_views
 import numpy as np
@@ -16,6 +15,7 @@ import retrieval
 import speed
 import stitching
 import torch
+from _speed import process
 from cca_zoo.nonparametric import KCCA
 from sklearn.cross_decomposition import PLSCanonical
 from sklearn.datasets import load_digits, load_wine
@@ -234,7 +234,7 @@ def test_each_part_of_the_speed_table(part, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", command.split())
     if part == "imports":
         # Each takes seconds; tests/test_speed.py has what they bring.
-        monkeypatch.setattr(_speed_process, "python", lambda *args: "torch rich")
+        monkeypatch.setattr(process, "python", lambda *args: "torch rich")
     speed.main()
     printed = capsys.readouterr().out
     assert all(text in printed for text in PARTS[part])

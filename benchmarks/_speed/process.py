@@ -1,6 +1,7 @@
 """What a process of its own takes: memory, time by number of rows, imports."""
 
 import json
+import os
 import subprocess
 import sys
 from statistics import median
@@ -16,9 +17,11 @@ UNWANTED = ("matplotlib", "rich", "pandas")
 
 
 def python(*args):
-    """Run Python on a command line, and return what it prints."""
+    """Return what Python prints for a command line; it imports what we can import."""
     command = [sys.executable, *map(str, args)]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    options = {"check": True, "capture_output": True, "text": True}
+    return subprocess.run(command, env=env, **options).stdout
 
 
 def time_imports(n_rounds):
@@ -44,7 +47,10 @@ def time_imports(n_rounds):
 
 def run_rows(*sizes):
     """Fit, and in another process transform; return the seconds and MiB of each."""
-    results = (json.loads(python(__file__, w, *sizes)) for w in ("fit", "transform"))
+    results = (
+        json.loads(python("-m", __name__, what, *sizes))
+        for what in ("fit", "transform")
+    )
     return {name: value for result in results for name, value in result.items()}
 
 
@@ -75,8 +81,7 @@ def main():
     import resource
     import time
 
-    from _speed_rbf import make_rows
-
+    from _speed.rbf import make_rows
     from sklearn_featalign import RBFAutoScaleAligner
 
     what, *sizes = sys.argv[1:]
