@@ -1,4 +1,4 @@
-"""Data sets, generated data, and features of pretrained networks, which are cached."""
+"""Data sets, and features of pretrained networks, which are cached."""
 
 import gzip
 from collections.abc import Callable
@@ -47,23 +47,6 @@ def random_features(images, width=512, seed=0):
     for n_inputs in (X.shape[1], width):
         weights = rng.normal(scale=(2 / n_inputs) ** 0.5, size=(n_inputs, width))
         X = np.maximum(X @ weights.astype(np.float32), 0)
-    return X
-
-
-def make_features(n_samples, n_features, dtype=np.float32):
-    """Return non-negative features with 64 hidden dimensions, as networks have."""
-    rng = np.random.default_rng(0)
-    Z = rng.normal(size=(n_samples, 64)).astype(np.float32)
-    maps = rng.normal(size=(64, n_features)).astype(np.float32)
-    return np.maximum(Z @ maps, 0).astype(dtype)
-
-
-def make_clusters(n_samples, d, seed=0):
-    """Return rows of a mixture of three bent clusters."""
-    rng = np.random.default_rng(seed)
-    centers = np.random.default_rng(0).normal(scale=2, size=(3, d))
-    X = centers[rng.integers(3, size=n_samples)] + rng.normal(size=(n_samples, d))
-    X[:, 1:] += 0.3 * X[:, :1] ** 2
     return X
 
 

@@ -43,14 +43,8 @@ COLORS = {
 }
 SHUFFLED = (RIDGE, GCCA)
 PARTS = ("faces", "garments")
-COLOR_MEASURES = (
-    "agreement",
-    "across networks",
-    "within images",
-    "without place",
-    "part, same view",
-    "part, across",
-)
+AGREEMENTS = ("agreement", "across networks", "within images", "without place")
+COLOR_MEASURES = (*AGREEMENTS, "part, same view", "part, across")
 N_VALIDATION = 1000
 N_DRAWN = 6
 

@@ -26,7 +26,7 @@ import platform
 from functools import partial
 
 import torch
-from _data import make_features
+from _generated import make_features
 from _runs import compare_times, print_table, write_json
 from _speed.field import time_compressed, time_evaluations, time_flows
 from _speed.networks import time_epochs, time_toy

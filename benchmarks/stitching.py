@@ -56,9 +56,7 @@ def measure(pair, seed, method, **setting):
     if method == RAW[1]:
         pair = pair._replace(A=pair.B, B=pair.A)
     elif method not in RAW:
-        params, *maps = choose(
-            method, pair.take(rows.paired), pair.take(rows.validation)
-        )
+        params, *maps = choose(method, *map(pair.take, rows[:2]))
         if METRICS[method] == "cosine":
             # Classifiers see rows of unit length, as cosines do in retrieval.
             maps = [chain(function, normalize) for function in maps]

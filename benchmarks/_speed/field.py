@@ -4,7 +4,7 @@ from functools import partial
 
 import numpy as np
 import torch
-from _data import make_clusters
+from _generated import make_clusters
 from _runs import compare_times, grid, run, seconds
 from _uniform import published_flow
 

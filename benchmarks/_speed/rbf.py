@@ -5,8 +5,8 @@ from functools import partial
 
 import numpy as np
 import torch
-from _data import make_features
 from _dots import document_affinity
+from _generated import make_features
 from _runs import compare_times
 from sklearn.base import clone
 from sklearn.kernel_approximation import Nystroem
