@@ -1,9 +1,10 @@
 """The uniformity document's network: a small AlexNet with 128 features of unit length.
 
-Its layers are those of Wang and Isola (2020), whom the document follows; convolutions
-and linear layers without bias, since a batch normalisation comes after each.
+Its layers are those of Wang and Isola (2020). Convolutions and linear layers have no
+bias, since a batch normalisation follows each of them.
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -14,26 +15,22 @@ from torch import nn
 from torch.nn.functional import cross_entropy, normalize, pad
 
 N_FEATURES = 128
-# Of the document: rows in a batch, and pixels added on each side before a crop.
+# The document's batch size, and its margin in pixels before a random crop.
 BATCH_SIZE = 256
 PADDING = 4
 
 
 def convolution(n_in, n_out, pool):
-    """Return a convolution of 3 x 3 with batch normalisation, and maybe a pooling."""
-    layers = [
-        nn.Conv2d(n_in, n_out, 3, padding=1, bias=False),
-        nn.BatchNorm2d(n_out),
-        nn.ReLU(),
-    ]
-    return nn.Sequential(*layers, *[nn.MaxPool2d(3, 2)] * pool)
+    """Return a convolution of 3 x 3 with batch normalisation and optional pooling."""
+    layer = nn.Conv2d(n_in, n_out, 3, padding=1, bias=False)
+    pooling = [nn.MaxPool2d(3, 2)] if pool else []
+    return nn.Sequential(layer, nn.BatchNorm2d(n_out), nn.ReLU(), *pooling)
 
 
 def dense(n_in, n_out):
     """Return a linear layer with batch normalisation."""
-    return nn.Sequential(
-        nn.Linear(n_in, n_out, bias=False), nn.BatchNorm1d(n_out), nn.ReLU()
-    )
+    layer = nn.Linear(n_in, n_out, bias=False)
+    return nn.Sequential(layer, nn.BatchNorm1d(n_out), nn.ReLU())
 
 
 class SmallAlexNet(nn.Module):
@@ -58,7 +55,7 @@ class SmallAlexNet(nn.Module):
                 nn.init.normal_(module.weight, std=0.02)
 
     def features(self, images):
-        """Return what is before the head: rows of unit length."""
+        """Return the inputs of the head, which are rows of unit length."""
         return normalize(self.body(images))
 
     def forward(self, images):
@@ -67,7 +64,7 @@ class SmallAlexNet(nn.Module):
 
 
 def to_images(images):
-    """Return images as a float32 tensor with channels, 32 x 32 by a margin of zeros."""
+    """Return images as a float32 tensor with channels, padded to 32 x 32 by zeros."""
     images = torch.tensor(images, dtype=torch.float32)
     if images.ndim == 3:
         images = images[:, None]
@@ -76,7 +73,7 @@ def to_images(images):
 
 
 def augment(images, generator):
-    """Return images moved by up to 4 pixels, half of them mirrored."""
+    """Return images shifted by up to 4 pixels, half of them mirrored."""
     n_images = len(images)
     shifts = torch.randint(2 * PADDING + 1, (2, n_images), generator=generator)
     mirrored = torch.rand(n_images, generator=generator) < 0.5
@@ -90,7 +87,7 @@ def augment(images, generator):
 
 
 def shuffled_batches(n_rows, epochs, generator):
-    """Yield the rows of each batch, in a new order for each epoch."""
+    """Yield the indices of each batch, in a new order in each epoch."""
     for _ in range(epochs):
         yield from torch.randperm(n_rows, generator=generator).split(BATCH_SIZE)
 
@@ -98,7 +95,7 @@ def shuffled_batches(n_rows, epochs, generator):
 def train_alexnet(images, y, epochs, seed, width=4096):
     """Train on augmented images, by Adam and cross-entropy, as the document does.
 
-    Products are in bfloat16, which halves the hour that this takes.
+    Products are computed in bfloat16, which halves the time of an hour.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -120,7 +117,7 @@ def train_alexnet(images, y, epochs, seed, width=4096):
 
 
 class Features(NamedTuple):
-    """What a trained network makes of images: features, its own scores, and labels."""
+    """Features and scores that a trained network gives images, and labels."""
 
     features: np.ndarray
     scores: np.ndarray
@@ -128,57 +125,40 @@ class Features(NamedTuple):
 
     @property
     def accuracy(self):
-        """Accuracy of the network's own head."""
+        """The accuracy of the network's own head."""
         return float((self.scores.argmax(1) == self.y).mean())
 
 
 def alexnet_features(data, seed, n_train=10000, n_test=10000, epochs=8):
-    """Train a network, and return what it makes of images; it is cached.
+    """Return `Features` of training images, of augmented ones, and of test images.
 
-    Parameters
-    ----------
-    data : {"fashion-mnist", "cifar-10"}
-    seed : int
-        Of the network: its first weights, batches and augmentation.
-    n_train, n_test : int
-    epochs : int
-
-    Returns
-    -------
-    train, augmented, test : Features
-        Of the training images, of the same moved and mirrored, and of test images.
+    They are cached. Data are those of `load_images`. The seed determines the network's
+    first weights, its batches and the augmentation.
     """
     train, test = load_images(data)
-    train, test = (
-        [values[:n] for values in part]
-        for part, n in ((train, n_train), (test, n_test))
-    )
-
-    def compute():
-        images = [to_images(part[0]) for part in (train, test)]
-        network = train_alexnet(images[0], torch.tensor(train[1]), epochs, seed)
-        generator = torch.Generator().manual_seed(seed)
-        return np.concatenate(
-            [
-                apply(network, images[0]),
-                apply(network, augment(images[0], generator)),
-                apply(network, images[1]),
-            ]
-        )
-
+    train = [values[:n_train] for values in train]
+    test = [values[:n_test] for values in test]
     name = f"{data}-alexnet{seed}-{len(train[1])}-{len(test[1])}-{epochs}epochs"
-    values = cached(name, compute)
+    values = cached(name, partial(compute_features, train, test, epochs, seed))
     features, scores = np.split(values, [N_FEATURES], axis=1)
     sizes = np.cumsum([len(train[1])] * 2)
-    labels = (train[1], train[1], test[1])
-    return tuple(
-        map(Features, np.split(features, sizes), np.split(scores, sizes), labels)
+    parts = np.split(features, sizes), np.split(scores, sizes)
+    return tuple(map(Features, *parts, (train[1], train[1], test[1])))
+
+
+def compute_features(train, test, epochs, seed):
+    """Return features and scores of training, augmented and test images, stacked."""
+    images, images_test = to_images(train[0]), to_images(test[0])
+    network = train_alexnet(images, torch.tensor(train[1]), epochs, seed)
+    augmented = augment(images, torch.Generator().manual_seed(seed))
+    return np.concatenate(
+        [apply(network, part) for part in (images, augmented, images_test)]
     )
 
 
 @torch.inference_mode()
 def apply(network, images):
-    """Return features and scores of images side by side, as an array."""
+    """Return the features and scores of images, concatenated by columns."""
     blocks = []
     for batch in images.split(BATCH_SIZE):
         features = network.features(batch)

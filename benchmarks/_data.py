@@ -1,4 +1,4 @@
-"""Data sets and pretrained networks that come in packages; features are cached."""
+"""Data sets, and features of pretrained networks, which are cached."""
 
 import gzip
 from collections.abc import Callable
@@ -19,16 +19,16 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 def load_features(data, features, n_samples):
-    """Return features X and labels y of random rows of a data set.
+    """Return features X and labels y of random samples of a data set.
 
     Parameters
     ----------
     data : {"digits", "fashion-mnist"}
     features : str
-        "pixels", "random" (see `random_features`), one of `NETWORKS`, or "timm:" and
-        the name of any vision model of timm, whose weights it downloads.
+        One of "pixels", "random" (see `random_features`), `NETWORKS`, or "timm:" with
+        the name of any vision model of timm, whose weights are downloaded.
     n_samples : int
-        All rows if there are fewer.
+        All samples are returned if there are fewer.
     """
     images, y = subsample(*DATA[data](), n_samples=n_samples)
     if features == "pixels":
@@ -41,7 +41,7 @@ def load_features(data, features, n_samples):
 
 
 def random_features(images, width=512, seed=0):
-    """Return features of an untrained network: two layers of ReLU, from the pixels."""
+    """Return features of an untrained network with two layers of ReLU."""
     X = images.reshape(len(images), -1).astype(np.float32)
     rng = np.random.default_rng(seed)
     for n_inputs in (X.shape[1], width):
@@ -51,13 +51,13 @@ def random_features(images, width=512, seed=0):
 
 
 def subsample(*arrays, n_samples):
-    """Return the same random rows of all arrays, and the same ones at each call."""
+    """Return the same random rows of all arrays, by a fixed seed."""
     rows = np.random.default_rng(0).permutation(len(arrays[0]))[:n_samples]
     return [values[rows] for values in arrays]
 
 
 def digits():
-    """Return scikit-learn's digits: 1797 images of 8 x 8, values from 0 to 1."""
+    """Return scikit-learn's digits: 1797 images of 8 x 8 with values from 0 to 1."""
     bunch = load_digits()
     return bunch.images / 16, bunch.target
 
@@ -65,8 +65,8 @@ def digits():
 def fashion_mnist(folder=FASHION_MNIST):
     """Return Fashion-MNIST, training images first: 70000 of 28 x 28, from 0 to 1.
 
-    From the files of Debian's package ``dataset-fashion-mnist`` where it is
-    installed, else from OpenML.
+    It is read from the files of Debian's package ``dataset-fashion-mnist`` if that is
+    installed, and fetched from OpenML otherwise.
     """
     if not Path(folder).is_dir():
         bunch = fetch_openml("Fashion-MNIST", as_frame=False)
@@ -90,23 +90,14 @@ def cifar_10():
 
 
 def load_images(data):
-    """Return training and test images with their labels, each in an order of its own.
-
-    Parameters
-    ----------
-    data : {"fashion-mnist", "cifar-10"}
-
-    Returns
-    -------
-    train, test : list of [images, labels]
-    """
+    """Return [images, labels] of training and of test, both shuffled."""
     images, y = {"fashion-mnist": fashion_mnist, "cifar-10": cifar_10}[data]()
     parts = ((images[:-N_TEST], y[:-N_TEST]), (images[-N_TEST:], y[-N_TEST:]))
     return [subsample(*part, n_samples=len(part[1])) for part in parts]
 
 
 PARTS = ("train", "t10k")
-# Test images of Fashion-MNIST and of CIFAR-10, and the number of the latter on OpenML.
+# The number of test images of each data set, and the id of CIFAR-10 on OpenML.
 N_TEST = 10000
 CIFAR_10 = 40927
 DATA = {"digits": digits, "fashion-mnist": fashion_mnist}
@@ -121,7 +112,7 @@ def read_idx(path):
 
 
 def cached(name, compute):
-    """Return an array, computed once and then kept in scikit-learn's data home."""
+    """Return an array that is computed once and kept in scikit-learn's data home."""
     path = Path(get_data_home(), "sklearn_featalign", f"{name}.npy")
     if not path.exists():
         path.parent.mkdir(exist_ok=True)
@@ -132,7 +123,7 @@ def cached(name, compute):
 
 
 class Network(NamedTuple):
-    """A function from normalised images to features, and what it takes for images."""
+    """A function from images to features, and how its images are made."""
 
     features: Callable
     size: int = IMAGE_SIZE
@@ -141,7 +132,7 @@ class Network(NamedTuple):
 
 
 def load_network(name):
-    """Return a pretrained network by a name as for `load_features`."""
+    """Return the pretrained network of a name as for `load_features`."""
     if name.startswith("timm:"):
         return timm_network(name.removeprefix("timm:"))
     network = efficientnet(name)
@@ -171,21 +162,11 @@ def timm_network(name, pretrained=True):
 
 
 def network_features(images, name, batch_size=100, network=None):
-    """Return features of grey images: what the network has before its classifier.
+    """Return the features that a network has before its classifier, in float32.
 
-    Parameters
-    ----------
-    images : ndarray of shape (n_images, height, width)
-        Values from 0 to 1.
-    name : str
-        As for `load_features`.
-    batch_size : int
-    network : Network, optional
-        In place of the pretrained one.
-
-    Returns
-    -------
-    X : ndarray of shape (n_images, n_features), float32
+    Images are grey, of shape (n_images, height, width) and with values from 0 to 1.
+    The name is as for `load_features`; a network that is given replaces the pretrained
+    one.
     """
     network = network or load_network(name)
     mean, std = (torch.tensor(v).view(3, 1, 1) for v in (network.mean, network.std))
@@ -194,11 +175,9 @@ def network_features(images, name, batch_size=100, network=None):
         starts = range(0, len(images), batch_size)
         for start in track(starts, f"{name} features"):
             batch = torch.tensor(images[start : start + batch_size]).float()
+            size = (network.size, network.size)
             batch = torch.nn.functional.interpolate(
-                batch[:, None],
-                (network.size, network.size),
-                mode="bilinear",
-                antialias=True,
+                batch[:, None], size, mode="bilinear", antialias=True
             )
             blocks.append(network.features((batch - mean) / std))
     return torch.cat(blocks).numpy()

@@ -1,6 +1,7 @@
-"""Dense features: one row for each patch of an image, from two depths of networks."""
+"""Images and their dense features: a row for each patch, at two depths of networks."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -11,16 +12,16 @@ from skimage import data
 from skimage.transform import resize
 from sklearn.datasets import load_sample_image
 
-# Pixels of a patch, and of images.
+# The size of a patch and of images, in pixels.
 CELL = 16
 SMALL, LARGE = 224, 384
 N_SHOWN = 16
 N_FACES = 100
 N_OTHER_GARMENTS = 64
-# Images that statistics of an untrained network are of.
+# The number of images that give an untrained network its statistics.
 N_STATISTICS = 40
 T_SHIRT, SNEAKER = 0, 7
-# Garments are darker than this outside of their outline.
+# A patch of mean brightness up to this is background of a garment.
 BACKGROUND = 0.05
 
 
@@ -30,7 +31,7 @@ class Images(NamedTuple):
     Parameters
     ----------
     pixels : ndarray of shape (n_images, size, size, 3)
-        From 0 to 1.
+        Values from 0 to 1.
     foreground : ndarray of bool of shape (n_images, n_rows, n_columns)
     classes : ndarray of shape (n_images,)
         Images of one class show the same parts.
@@ -46,7 +47,7 @@ class Images(NamedTuple):
 
 
 def faces():
-    """Return 16 faces of Labeled Faces in the Wild, and 84 others: 25 x 25, grey."""
+    """Return 16 grey faces of 25 x 25 from Labeled Faces in the Wild, and 84 others."""
     crops = data.lfw_subset()[:N_FACES]
     order = np.random.default_rng(0).permutation(N_FACES)
     images = everywhere(enlarge(crops[order], SMALL))
@@ -58,52 +59,34 @@ def garments():
     crops, y = (values[-N_TEST:] for values in fashion_mnist())
     order = np.random.default_rng(0).permutation(N_TEST)
     kinds = [order[y[order] == kind] for kind in (SNEAKER, T_SHIRT)]
-    shown = np.concatenate([rows[: N_SHOWN // 2] for rows in kinds])
-    others = np.concatenate(
-        [rows[N_SHOWN // 2 :][: N_OTHER_GARMENTS // 2] for rows in kinds]
-    )
-    return garment_images(crops[shown], y[shown]), garment_images(
-        crops[others], y[others]
-    )
+    n_shown, n_drawn = N_SHOWN // 2, (N_SHOWN + N_OTHER_GARMENTS) // 2
+    shown = np.concatenate([rows[:n_shown] for rows in kinds])
+    others = np.concatenate([rows[n_shown:n_drawn] for rows in kinds])
+    return tuple(garment_images(crops[rows], y[rows]) for rows in (shown, others))
 
 
 def garment_images(crops, y):
-    """Return garments of 28 x 28 in a frame of two pixels, background apart."""
+    """Return garments of 28 x 28 with a margin of two pixels, and their foreground."""
     padded = np.pad(crops, ((0, 0), (2, 2), (2, 2)))
     pixels = enlarge(padded, SMALL)
     return Images(pixels, patch_means(pixels) > BACKGROUND, y)
 
 
 def photographs():
-    """Return eight photographs, and eight others that have nothing to do with them."""
+    """Return eight photographs, and eight unrelated images."""
     china = load_sample_image("china.jpg")
     side = len(china)
-    pictures = [
-        china[:, :side],
-        china[:, -side:],
-        load_sample_image("flower.jpg"),
-        data.astronaut(),
-        data.chelsea(),
-        data.coffee(),
-        data.rocket(),
-        data.stereo_motorcycle()[0],
-    ]
-    others = [
-        data.camera(),
-        data.coins(),
-        data.retina(),
-        data.immunohistochemistry(),
-        data.hubble_deep_field(),
-        data.grass(),
-        data.brick(),
-        data.gravel(),
-    ]
-    return tuple(
-        everywhere(
-            np.concatenate([enlarge(square(image)[None], LARGE) for image in images])
-        )
-        for images in (pictures, others)
-    )
+    pictures = [china[:, :side], china[:, -side:], load_sample_image("flower.jpg")]
+    pictures += [data.astronaut(), data.chelsea(), data.coffee(), data.rocket()]
+    pictures.append(data.stereo_motorcycle()[0])
+    others = [data.camera(), data.coins(), data.retina(), data.immunohistochemistry()]
+    others += [data.hubble_deep_field(), data.grass(), data.brick(), data.gravel()]
+    return everywhere(squares(pictures)), everywhere(squares(others))
+
+
+def squares(images):
+    """Return the middle squares of images, in one large size."""
+    return np.concatenate([enlarge(square(image)[None], LARGE) for image in images])
 
 
 def square(image):
@@ -115,7 +98,7 @@ def square(image):
 
 
 def enlarge(images, size):
-    """Return images of a size, in three colours, from 0 to 1."""
+    """Return images that are resized, with three channels and values from 0 to 1."""
     images = np.stack(
         [resize(image, (size, size), anti_aliasing=True) for image in images]
     )
@@ -125,7 +108,7 @@ def enlarge(images, size):
 
 
 def cut(pixels):
-    """Return the patches of images, by image, row and column."""
+    """Return the patches of images, indexed by image, row and column."""
     n, size = pixels.shape[:2]
     n_cells = size // CELL
     return pixels.reshape(n, n_cells, CELL, n_cells, CELL, 3).swapaxes(2, 3)
@@ -137,12 +120,9 @@ def patch_means(pixels):
 
 
 def everywhere(pixels):
-    """Return images that have no background, all of one class."""
-    return Images(
-        pixels,
-        np.ones(patch_means(pixels).shape, dtype=bool),
-        np.zeros(len(pixels), dtype=int),
-    )
+    """Return images without background, all of one class."""
+    foreground = np.ones(patch_means(pixels).shape, dtype=bool)
+    return Images(pixels, foreground, np.zeros(len(pixels), dtype=int))
 
 
 IMAGES = {"faces": faces, "garments": garments, "photographs": photographs}
@@ -155,18 +135,18 @@ def dense_features(pixels, name, batch_size=20):
     ----------
     pixels : ndarray of shape (n_images, size, size, 3)
     name : str
-        "lite0", "lite1" or "lite2", and with "-native" padded as they come, for images
-        of their own size (224, 240, 260), which shifts patches of images of another;
-        "untrained" for a lite0 with random weights, whose normalisations are those of
-        the images; "pixels"; or "timm:" and the name of any vision model of timm, whose
-        weights it downloads.
+        One of "lite0", "lite1", "lite2"; with "-native", padding is as for the
+        network's own size (224, 240, 260), which shifts patches of other images.
+        "untrained" is a lite0 with random weights, whose normalisations have the
+        statistics of the images. Others are "pixels" and "timm:" with the name of any
+        vision model of timm, whose weights are downloaded.
     batch_size : int
 
     Returns
     -------
     depths : dict of str to ndarray of shape (n_patches, n_features)
-        Image by image, and row by row. The coarser depth, of half as many rows and
-        columns, is interpolated.
+        Rows are ordered by image, row and column. The coarser depth, of half as many
+        rows and columns, is interpolated.
     """
     if name == "pixels":
         return {"": cut(pixels).reshape(-1, 3 * CELL**2)}
@@ -208,7 +188,7 @@ def dense_network(name, pixels):
 
 
 def efficientnet_maps(network):
-    """Return a function to what an EfficientNet has last at strides 16 and 32."""
+    """Return a function to the last maps of an EfficientNet at strides 16 and 32."""
 
     def maps(images):
         X = network._swish(network._bn0(network._conv_stem(images)))
@@ -222,7 +202,7 @@ def efficientnet_maps(network):
 
 
 def untrained(pixels, seed=0):
-    """Return a lite0 with random weights, and the images' own statistics within."""
+    """Return a lite0 with random weights and statistics of the images."""
     from efficientnet_lite_pytorch import EfficientNet
 
     with torch.random.fork_rng():
@@ -230,7 +210,7 @@ def untrained(pixels, seed=0):
         network = EfficientNet.from_name(
             "efficientnet-lite0", image_size=pixels.shape[1], batch_norm_momentum=0.0
         )
-    # Momentum 1 takes the statistics of the last batch alone.
+    # With a momentum of one in torch, statistics are those of the last batch alone.
     network.train()
     with torch.inference_mode():
         batch = normalise(pixels[:N_STATISTICS], IMAGENET_MEAN, IMAGENET_STD)
@@ -239,7 +219,7 @@ def untrained(pixels, seed=0):
 
 
 def normalise(pixels, mean, std):
-    """Return images as a network takes them, channels first."""
+    """Return normalised images as a tensor with channels first."""
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (mean, std))
     return (torch.tensor(pixels).permute(0, 3, 1, 2) - mean) / std
 
@@ -247,8 +227,7 @@ def normalise(pixels, mean, std):
 def dense_timm_network(name, size, pretrained=True):
     """Return a vision model of timm, at two thirds of its depth and at its end.
 
-    Convolutional networks and transformers alike; images keep their size, of which
-    transformers that take but one size are told.
+    Images keep their size; transformers that have a fixed size are made for it.
     """
     import timm
 
@@ -258,17 +237,8 @@ def dense_timm_network(name, size, pretrained=True):
     except TypeError:
         model = timm.create_model(name, **params)
     model.eval()
-    n_maps = len(
-        model.forward_intermediates(
-            torch.zeros(1, 3, size, size), intermediates_only=True
-        )
-    )
-    indices = [2 * n_maps // 3 - 1, n_maps - 1]
+    maps = partial(model.forward_intermediates, intermediates_only=True)
+    n_maps = len(maps(torch.zeros(1, 3, size, size)))
+    maps = partial(maps, indices=[2 * n_maps // 3 - 1, n_maps - 1])
     config = timm.data.resolve_model_data_config(model)
-
-    def maps(images):
-        return model.forward_intermediates(
-            images, indices=indices, intermediates_only=True
-        )
-
     return DenseNetwork(maps, ("middle", "last"), config["mean"], config["std"])

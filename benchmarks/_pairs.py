@@ -1,12 +1,13 @@
-"""Two networks' features of the same rows: where they come from, how rows are split."""
+"""Pairs of networks' features of the same rows: sources, splits, and comparisons."""
 
-import argparse
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from _data import DATA, load_features, subsample
 from _methods import METHODS
+from _runs import make_parser, print_table, run, write_json
 
 PAIRS = ("lite0-lite1", "lite0-lite2", "lite0-pixels", "lite0-random")
 
@@ -20,12 +21,12 @@ class Pair(NamedTuple):
     y: np.ndarray | None
 
     def take(self, rows):
-        """Return A and B of some rows."""
+        """Return some rows of A and of B."""
         return self.A[rows], self.B[rows]
 
 
 class Split(NamedTuple):
-    """Rows for paired training, validation, test, and a classifier's training."""
+    """Indices of paired, validation and test rows, and of a classifier's rows."""
 
     paired: np.ndarray
     validation: np.ndarray
@@ -33,9 +34,9 @@ class Split(NamedTuple):
     labelled: np.ndarray
 
 
-def make_parser(description, n_paired, methods=METHODS):
-    """Return a parser of what all commands about pairs take."""
-    parser = argparse.ArgumentParser(description=description.split("\n")[0])
+def make_pair_parser(doc, n_paired, methods=METHODS):
+    """Return a parser with the options that all commands about pairs have in common."""
+    parser = make_parser(doc, seeds=3)
     parser.add_argument("--data", choices=DATA, default="fashion-mnist")
     parser.add_argument(
         "--pairs",
@@ -48,20 +49,18 @@ def make_parser(description, n_paired, methods=METHODS):
     parser.add_argument("--b", metavar="B.npy", help="and of another, of the same rows")
     parser.add_argument("--labels", metavar="y.npy")
     parser.add_argument("--n-samples", type=int, default=12000, help="at most")
-    parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--n-paired", type=int, nargs="+", default=n_paired)
     parser.add_argument("--methods", nargs="+", choices=methods, default=list(methods))
-    parser.add_argument("--json", metavar="FILE")
     return parser
 
 
 def load_pairs(args):
-    """Yield the pairs that a command asks for."""
+    """Yield the pairs that the options of a command select."""
     if args.a or args.b:
         yield load_files(args.a, args.b, args.labels, args.n_samples)
         return
     for name in args.pairs:
-        # Names of timm have hyphens too, but no colon within.
+        # Names of timm may contain hyphens, but no colon.
         first, _, second = name.partition("-timm:")
         first, second = (first, f"timm:{second}") if second else name.rsplit("-", 1)
         A, y = load_features(args.data, first, args.n_samples)
@@ -70,7 +69,7 @@ def load_pairs(args):
 
 
 def load_files(path_a, path_b, path_y, n_samples):
-    """Return a pair from files; at most so many rows, chosen at random."""
+    """Return a pair from files, of at most `n_samples` rows drawn at random."""
     if not (path_a and path_b):
         raise SystemExit("--a and --b go together.")
     files = [np.load(path) for path in (path_a, path_b, path_y) if path]
@@ -78,7 +77,7 @@ def load_files(path_a, path_b, path_y, n_samples):
     if len(set(lengths)) > 1:
         raise SystemExit(f"The files differ in their numbers of rows: {lengths}.")
     A, B, *y = subsample(*files, n_samples=n_samples)
-    # In half precision sums of squares overflow.
+    # Sums of squares overflow in half precision.
     A, B = (X.astype(np.float32) if X.dtype == np.float16 else X for X in (A, B))
     name = f"{Path(path_a).stem}-{Path(path_b).stem}"
     return Pair(name, A, B, y[0] if y else None)
@@ -87,8 +86,9 @@ def load_files(path_a, path_b, path_y, n_samples):
 def split_rows(n_rows, n_paired, seed, n_labelled=0, n_test=2000, n_validation=1000):
     """Return disjoint random rows for a seed.
 
-    Where there are too few rows, validation takes a third of what the others leave, and
-    the test the rest. The first of the paired rows are themselves a random choice.
+    If there are too few rows, validation takes a third of those that paired and
+    labelled rows leave, and the test takes the rest. Rows are in random order, so that
+    the first of the paired ones are a random choice too.
     """
     left = n_rows - n_paired - n_labelled
     n_validation = min(n_validation, left // 3)
@@ -101,3 +101,24 @@ def split_rows(n_rows, n_paired, seed, n_labelled=0, n_test=2000, n_validation=1
     sizes = (n_paired, n_validation, n_test, n_labelled)
     rows = np.random.default_rng(1000 + seed).permutation(n_rows)
     return Split(*np.split(rows, np.cumsum(sizes))[:4])
+
+
+def compare_pairs(args, settings, measure, summarize, title):
+    """Measure settings on each pair; print a table for each number of paired rows.
+
+    Runs of settings (list of dict) without the key "paired rows" are part of each
+    table. Measure takes a pair, and a setting as keyword arguments; summarize takes
+    runs and returns a table. The title is a format with the keys of a run, and "seeds".
+    """
+    runs, tables = [], {}
+    for pair in load_pairs(args):
+        found = run(settings, partial(measure, pair), pair.name)
+        found = [{"pair": pair.name} | r for r in found]
+        runs += found
+        for n_paired in args.n_paired:
+            group = [r for r in found if r.get("paired rows", n_paired) == n_paired]
+            heading = title.format_map(group[0] | {"seeds": args.seeds})
+            heading = f"{pair.name}: {n_paired} paired, {heading}"
+            tables[heading] = summarize(group)
+            print_table(heading, tables[heading])
+        write_json(args.json, runs=runs, tables=tables)

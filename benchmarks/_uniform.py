@@ -1,4 +1,4 @@
-"""Ways to make rows uniform, and how uniform rows are."""
+"""Methods that make rows uniform, and measures of how uniform rows are."""
 
 from functools import cache
 
@@ -10,29 +10,36 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.decomposition import PCA
 from sklearn.preprocessing import PowerTransformer, QuantileTransformer
 
-from sklearn_featalign import PoissonUniformizer
+from sklearn_featalign import PoissonField, PoissonUniformizer
 from sklearn_featalign.metrics import uniformity_loss
 
-# Points of the cube that rows are compared with.
+# The number of points of the cube that rows are compared with.
 N_REFERENCE = 2**13
-# Normal scores end here, as those of QuantileTransformer do.
+# Normal scores are clipped here, as QuantileTransformer does.
 LARGEST_SCORE = 5.2
 
-# The published method, with the hyperparameters of the document.
-PUBLISHED = {
-    "field": "network",
-    "parametrization": "projected",
-    "M": 20,
-    "gamma": 0.3,
-    "solver": "euler",
-    "n_steps": 100,
-}
+# The number of principal components that replace more columns.
+N_COMPONENTS = 64
+# The hyperparameters of PFGM, which are PoissonField's defaults.
+PFGM = {"M": "auto", "gamma": 5.0}
+
+
+def published_flow(random_state, **training):
+    """Return the published flow, with changes of the network's training."""
+    params = {f"field__{name}": value for name, value in training.items()}
+    return PoissonUniformizer.from_document(random_state=random_state, **params)
+
+
+def network_flow(random_state, **training):
+    """Return a flow whose field is a network."""
+    field = PoissonField(**training)
+    return PoissonUniformizer(output="flow", field=field, random_state=random_state)
 
 
 class RBIG(TransformerMixin, BaseEstimator):
-    """Rotation-based iterative Gaussianisation: quantiles, then a rotation, again.
+    """Rotation-based iterative Gaussianisation (Laparra, Camps-Valls and Malo, 2011).
 
-    Laparra, Camps-Valls and Malo (2011), with PCA and a random rotation after it.
+    Each iteration maps columns to normal quantiles and rotates, by PCA and at random.
     """
 
     def __init__(self, n_iter=12, random_state=0):
@@ -40,7 +47,7 @@ class RBIG(TransformerMixin, BaseEstimator):
         self.random_state = random_state
 
     def fit(self, X, y=None):
-        """Fit one quantile transformer and one rotation after the other."""
+        """Fit quantile transformers and rotations in turn."""
         rng = np.random.default_rng(self.random_state)
         self.steps_ = []
         for _ in range(self.n_iter):
@@ -61,7 +68,7 @@ class RBIG(TransformerMixin, BaseEstimator):
 
 
 def normal_quantiles(n_rows):
-    """Return the transformer of each column to normal scores, by all its values."""
+    """Return a transformer of each column to normal scores, by all its values."""
     return QuantileTransformer(
         n_quantiles=min(1000, n_rows), output_distribution="normal", subsample=None
     )
@@ -85,7 +92,7 @@ def to_cube(scores):
 
 @cache
 def reference(d):
-    """Return evenly spread points of the cube, and their mean distance."""
+    """Return Sobol points of the cube, and the mean distance of their pairs."""
     points = Sobol(d, seed=0).random(N_REFERENCE)
     return points, cdist(points, points).sum() / (N_REFERENCE * (N_REFERENCE - 1))
 
@@ -93,8 +100,8 @@ def reference(d):
 def energy_to_uniform(U):
     """Return the energy distance of rows to the uniform distribution on the cube.
 
-    ``2 E|U - V| - E|U - U'| - E|V - V'|``, without the pairs of a row with itself, so
-    that its mean is zero for uniform rows and it may be less.
+    It is ``2 E|U - V| - E|U - U'| - E|V - V'|`` without the pairs of a row with itself:
+    its mean is zero for uniform rows, and it can be negative.
     """
     points, within = reference(U.shape[1])
     own = cdist(U, U).sum() / (len(U) * (len(U) - 1))
@@ -105,3 +112,19 @@ def loss_on_sphere(scores):
     """Return the uniformity loss of Wang and Isola of the directions of scores."""
     scores = np.clip(scores, -LARGEST_SCORE, LARGEST_SCORE)
     return uniformity_loss(scores)
+
+
+def split_components(X, y, n_train, n_test, seed, n_components=N_COMPONENTS):
+    """Return random training rows and labels, then test rows and labels.
+
+    Training has at most two thirds of the rows. If there are more than `n_components`
+    columns, this number of principal components of the training rows replaces them.
+    """
+    n_train = min(n_train, 2 * len(X) // 3)
+    rows = np.random.default_rng(seed).permutation(len(X))
+    train, test = rows[:n_train], rows[n_train : n_train + n_test]
+    X_train, X_test = X[train], X[test]
+    if X.shape[1] > n_components:
+        pca = PCA(n_components, random_state=0).fit(X_train)
+        X_train, X_test = pca.transform(X_train), pca.transform(X_test)
+    return X_train, y[train], X_test, y[test]

@@ -1,32 +1,30 @@
-"""Dense features of two networks at two depths: the same patch, before and after.
+"""Measures whether aligned dense features of two networks agree, patch by patch.
 
     python benchmarks/dense_features.py
     python benchmarks/dense_features.py --images faces --seeds 1
     python benchmarks/dense_features.py --networks timm:vit_small_patch16_224.dino lite0
 
-Rows are patches. Landmarks are the same patches in every view, of other images than
-those shown and measured; aligners see nothing else. Measured on the shown patches: how
-often a patch finds itself in another network or depth; how well colours agree, whose
-axes are fitted on the landmarks alone, by one rule before and after; whether patches
-of one colour are at one place of a face or garment. Beside these stand controls:
-landmarks paired at random, an untrained network, and colours without what their place
-in the image explains. What a method of retrieval leaves open is chosen on other patches
-of the images that landmarks come from.
+Rows are patches, and views are two depths of two networks. Landmarks are the same
+patches in every view, of other images than those shown and measured; aligners see
+nothing else. Three things are measured on the shown patches, before and after
+alignment: how often a patch finds itself in another view; how well colours agree, whose
+axes are fitted to the landmarks alone; and whether patches of one colour are at one
+place of a face or garment. The controls are landmarks paired at random, an untrained
+network, and colours without the part that the place in the image explains. The
+hyperparameters of a method are chosen by retrieval on other patches of the landmarks'
+images.
 """
 
-import argparse
 from functools import partial
-from itertools import combinations
+from itertools import chain, combinations
 from pathlib import Path
 
+import _runs
 import numpy as np
 import pandas as pd
 from _data import NETWORKS
 from _dense import IMAGES, dense_features
-from _report import print_table, spread, write_json
-from didactic import CentredCosine
-from retrieval import run_method, settings
-from rich.progress import Progress
+from _methods import RelativeRepresentations, measure_retrieval
 from sklearn.base import clone
 from sklearn.metrics.pairwise import euclidean_distances
 
@@ -38,33 +36,33 @@ RIDGE, GCCA = "RBFAutoScaleAligner ridge", "KernelGCCAAligner"
 RETRIEVAL = ("relative, centred", "RBFAutoScaleAligner", RIDGE, GCCA)
 COLORS = {
     "before": None,
-    "relative, centred": CentredCosine,
+    "relative, centred": RelativeRepresentations(),
     "RBFAutoScaleAligner c=0.05": RBFAutoScaleAligner(c=0.05),
     RIDGE: RBFAutoScaleAligner(normalize="ridge"),
     GCCA: KernelGCCAAligner(hub_neighbors=0),
 }
 SHUFFLED = (RIDGE, GCCA)
 PARTS = ("faces", "garments")
+AGREEMENTS = ("agreement", "across networks", "within images", "without place")
+COLOR_MEASURES = (*AGREEMENTS, "part, same view", "part, across")
 N_VALIDATION = 1000
 N_DRAWN = 6
 
 
 def color(method, landmarks, views, mask):
-    """Return colours of patches of each view by a method of `COLORS`."""
+    """Return the colours of patches in each view by a method of `COLORS`."""
     if method == "before":
         return feature_colors(views, landmarks, mask=mask)
     maps = fit_maps(COLORS[method], landmarks)
-    return feature_colors(
-        {name: f(rows) for f, (name, rows) in zip(maps, views.items(), strict=True)},
-        [f(rows) for f, rows in zip(maps, landmarks, strict=True)],
-        mask=mask,
-    )
+    landmarks = [f(rows) for f, rows in zip(maps, landmarks, strict=True)]
+    features = [f(rows) for f, rows in zip(maps, views.values(), strict=True)]
+    return feature_colors(dict(zip(views, features, strict=True)), landmarks, mask=mask)
 
 
 def fit_maps(aligner, landmarks):
-    """Return for each view the map to features, fitted on landmarks of all views."""
-    if aligner is CentredCosine:
-        return [CentredCosine().fit(rows).transform for rows in landmarks]
+    """Return each view's map to features, fitted on landmarks of all views."""
+    if isinstance(aligner, RelativeRepresentations):
+        return [clone(aligner).fit(rows).transform for rows in landmarks]
     views = [rows.shape[1] for rows in landmarks]
     aligner = clone(aligner).set_params(views=views, n_landmarks=None)
     aligner.fit(np.hstack(landmarks))
@@ -72,42 +70,27 @@ def fit_maps(aligner, landmarks):
 
 
 def shuffle(landmarks, seed):
-    """Return landmarks with those of each view in an order of its own."""
+    """Return landmarks that are permuted in each view, so that they are not paired."""
     rng = np.random.default_rng(seed)
     return [rng.permutation(rows) for rows in landmarks]
 
 
 def measure_colors(colors, images, mask, with_parts):
-    """Return how well colours agree, and what of that place and image explain.
+    """Return the agreement of colours, in all and without what place or image explain.
 
-    Parameters
-    ----------
-    colors : dict of str to ndarray of shape (n_patches, 3)
-        By view, whose names begin with that of the network.
-    images : Images
-    mask : ndarray of bool of shape (n_patches,)
-    with_parts : bool
-        Whether images of one class show the same parts at about the same place.
+    Colours of patches are by view, whose name begins with that of the network. Parts
+    are measured if images of one class show them at about the same place.
     """
     grid = images.foreground.shape
     colors = {name: C.reshape(*grid, 3) for name, C in colors.items()}
     pairs = list(combinations(colors, 2))
     across = [(a, b) for a, b in pairs if a.split()[0] != b.split()[0]]
     shown = mask.reshape(grid)
-
-    def agreement(values, pairs):
-        return np.mean(
-            [
-                concordance_correlation(values[a][shown], values[b][shown])
-                for a, b in pairs
-            ]
-        )
-
     result = {
-        "agreement": agreement(colors, pairs),
-        "across networks": agreement(colors, across),
-        "within images": agreement(without_mean(colors, (1, 2)), pairs),
-        "without place": agreement(without_mean(colors, 0), pairs),
+        "agreement": agreement(colors, pairs, shown),
+        "across networks": agreement(colors, across, shown),
+        "within images": agreement(without_mean(colors, (1, 2)), pairs, shown),
+        "without place": agreement(without_mean(colors, 0), pairs, shown),
     }
     if with_parts:
         same = [part_distance(C, C, images) for C in colors.values()]
@@ -116,8 +99,15 @@ def measure_colors(colors, images, mask, with_parts):
     return result
 
 
+def agreement(colors, pairs, shown):
+    """Return the mean concordance of the colours in pairs of views."""
+    return np.mean(
+        [concordance_correlation(colors[a][shown], colors[b][shown]) for a, b in pairs]
+    )
+
+
 def without_mean(colors, axis):
-    """Return colours less their mean over an axis, of patches that are shown."""
+    """Return colours less their mean over an axis; NaN is left out and stays NaN."""
     centred = {}
     for name, C in colors.items():
         count = (~np.isnan(C)).sum(axis, keepdims=True)
@@ -126,19 +116,11 @@ def without_mean(colors, axis):
 
 
 def part_distance(C, D, images):
-    """Return how far in an image the nearest colour of another one is from a patch.
+    """Return the distance from patches to those of the nearest colour in other images.
 
-    Parameters
-    ----------
-    C, D : ndarray of shape (n_images, n_rows, n_columns, 3)
-        Colours in one view, and in that where the nearest is looked for: in each of the
-        other images of the same class.
-    images : Images
-
-    Returns
-    -------
-    distance : float
-        Mean distance in the grid, as a multiple of that to all patches shown.
+    The colours in C are searched for in D, another view of shape (n_images, n_rows,
+    n_columns, 3), in each of the other images of the same class. The mean distance in
+    the grid of patches is relative to that of all patches shown.
     """
     places = np.stack(np.indices(C.shape[1:3]), axis=-1)
     shown = [~np.isnan(tile[..., 0]) for tile in C]
@@ -154,14 +136,10 @@ def part_distance(C, D, images):
 
 
 class Patches:
-    """Dense features of the images shown and of others, in one table by view.
+    """Dense features of the images shown, followed by those of other images, by view.
 
-    Parameters
-    ----------
-    kind : str
-        Of `IMAGES`, and "photographs, unrelated landmarks".
-    networks : sequence of str
-        As for `_dense.dense_features`.
+    The kind is a key of `IMAGES` or "photographs, unrelated landmarks". Networks are
+    named as for `_dense.dense_features`.
     """
 
     def __init__(self, kind, networks):
@@ -181,9 +159,9 @@ class Patches:
             self.other_rows = self.shown_rows
 
     def draw(self, n_landmarks, seed, n_validation=0):
-        """Return random landmarks, rows for validation, and the rest of those shown.
+        """Return random landmarks, rows for validation, and the other rows shown.
 
-        Patches that are equal in any view, such as those of an even sky, are one.
+        Only one is drawn of patches that are equal in any view, as in an even sky.
         """
         order = np.random.default_rng(seed).permutation(self.other_rows)
         keep = np.ones(len(order), dtype=bool)
@@ -200,84 +178,69 @@ class Patches:
         return [self.views[name][rows] for name in names]
 
 
-def compare_retrieval(patches, pairs, n_landmarks, seeds, advance):
-    """Return one row of a table for each pair of views, method and seed."""
-    runs = []
-
-    def run(label, method, pair, paired, *rows):
-        setting = {"images": patches.kind, "pair": " - ".join(pair), "method": label}
-        found = run_method(method, paired, *(patches.take(pair, r) for r in rows))
-        runs.append(setting | found)
-        advance()
-
+def compare_retrieval(patches, pairs, n_landmarks, seeds):
+    """Return a run for each seed, pair of views and method, shuffled landmarks last."""
+    pairs = {" - ".join(pair): pair for pair in pairs}
+    shuffled = [f"{method}, shuffled" for method in SHUFFLED]
+    settings = []
     for seed in seeds:
-        landmarks, *rows = patches.draw(n_landmarks, seed, N_VALIDATION)
-        for pair in pairs:
-            for method in RETRIEVAL:
-                run(method, method, pair, patches.take(pair, landmarks), *rows)
-        paired = shuffle(patches.take(pairs[0], landmarks), seed)
-        for method in SHUFFLED:
-            run(f"{method}, shuffled", method, pairs[0], paired, *rows)
-    return runs
+        fixed = {"images": [patches.kind], "seed": [seed]}
+        settings += _runs.grid(**fixed, pair=pairs, method=RETRIEVAL)
+        settings += _runs.grid(**fixed, pair=list(pairs)[:1], method=shuffled)
+    drawn = {seed: patches.draw(n_landmarks, seed, N_VALIDATION) for seed in seeds}
+    measure = partial(measure_pair, patches, pairs, drawn)
+    return _runs.run(settings, measure, "retrieval")
 
 
-def compare_colors(patches, trained, controls, n_landmarks, seeds, advance):
-    """Return one row of a table for each method and seed, controls at the end."""
-    with_parts = patches.kind in PARTS
-    runs = []
-    for seed in seeds:
-        landmarks, _, queries = patches.draw(n_landmarks, seed)
-        mask = np.isin(np.arange(patches.n_shown), queries)
+def measure_pair(patches, pairs, drawn, images, seed, pair, method):
+    """Return the retrieval of a method across a pair of views."""
+    paired, validation, test = (patches.take(pairs[pair], rows) for rows in drawn[seed])
+    if method.endswith(", shuffled"):
+        paired = shuffle(paired, seed)
+    name = method.removesuffix(", shuffled")
+    return measure_retrieval(name, paired, validation, test)
 
-        def measure(label, method, names, rows, mask=mask):
-            views = dict(
-                zip(names, patches.take(names, slice(patches.n_shown)), strict=True)
-            )
-            colors = color(method, rows, views, mask)
-            measured = measure_colors(colors, patches.shown, mask, with_parts)
-            setting = {"images": patches.kind, "method": label}
-            runs.append(setting | measured)
-            advance()
 
-        rows = patches.take(trained, landmarks)
-        for method in COLORS:
-            measure(method, method, trained, rows)
-        for method in SHUFFLED:
-            measure(f"{method}, shuffled", method, trained, shuffle(rows, seed))
-        for method in SHUFFLED:
-            rows = patches.take(controls, landmarks)
-            measure(f"{method}, untrained partner", method, controls, rows)
-    return runs
+def compare_colors(patches, trained, controls, n_landmarks, seeds):
+    """Return a run for each seed and method, controls last."""
+    methods = [*COLORS, *(f"{method}, shuffled" for method in SHUFFLED)]
+    methods += [f"{method}, untrained partner" for method in SHUFFLED]
+    settings = _runs.grid(images=[patches.kind], seed=seeds, method=methods)
+    drawn = {seed: patches.draw(n_landmarks, seed) for seed in seeds}
+    measure = partial(measure_method, patches, trained, controls, drawn)
+    return _runs.run(settings, measure, "colours")
+
+
+def measure_method(patches, trained, controls, drawn, images, seed, method):
+    """Return the measures of the colours that a method gives to patches."""
+    names = controls if method.endswith(", untrained partner") else trained
+    landmarks, _, queries = drawn[seed]
+    rows = patches.take(names, landmarks)
+    if method.endswith(", shuffled"):
+        rows = shuffle(rows, seed)
+    mask = np.isin(np.arange(patches.n_shown), queries)
+    shown = patches.take(names, slice(patches.n_shown))
+    views = dict(zip(names, shown, strict=True))
+    name = method.removesuffix(", untrained partner").removesuffix(", shuffled")
+    colors = color(name, rows, views, mask)
+    return measure_colors(colors, patches.shown, mask, patches.kind in PARTS)
 
 
 def summarize_retrieval(runs):
     """Return a row for each pair and method: mean and spread over the seeds."""
-    table = []
-    for (images, pair, method), group in pd.DataFrame(runs).groupby(
-        ["images", "pair", "method"], sort=False
-    ):
-        row = {"images": images, "pair": pair, "method": method}
-        row |= {k: spread(group[k], digits=1) for k in ("top-1 %", "top-10 %")}
-        table.append(row | {"chosen": settings(group["chosen"])})
-    return table
+    columns = dict.fromkeys(("top-1 %", "top-10 %"), partial(_runs.percent, digits=1))
+    columns["chosen"] = _runs.chosen_values
+    return _runs.table(runs, ["images", "pair", "method"], columns)
 
 
 def summarize_colors(runs):
     """Return a row for each method: mean and spread over the seeds."""
-    table = []
-    for (images, method), group in pd.DataFrame(runs).groupby(
-        ["images", "method"], sort=False
-    ):
-        row = {"images": images, "method": method}
-        for measure in group.columns[2:]:
-            known = group[measure].notna().all()
-            row[measure] = spread(group[measure], scale=1) if known else ""
-        table.append(row)
-    return table
+    columns = dict.fromkeys(COLOR_MEASURES, _runs.spread)
+    return _runs.table(runs, ["images", "method"], columns)
 
 
 def draw(patches, trained, n_landmarks, path):
-    """Draw images in colours, before and after both aligners."""
+    """Draw images in the colours of features, before and after both aligners."""
     import matplotlib.pyplot as plt
 
     landmarks, _, queries = patches.draw(n_landmarks, seed=0)
@@ -285,7 +248,7 @@ def draw(patches, trained, n_landmarks, path):
     grid = patches.shown.foreground.shape
     rows = patches.take(trained, landmarks)
     views = patches.take(trained, slice(patches.n_shown))
-    # Of each class some, but the agreement is that of all.
+    # The images drawn come first; the agreement in the title is that of all.
     first = np.linspace(0, grid[0] - 1, N_DRAWN).astype(int)
     order = [*first, *np.setdiff1d(np.arange(grid[0]), first)]
     figure, axes = plt.subplots(1, 3, figsize=(15, 4), layout="constrained")
@@ -299,9 +262,9 @@ def draw(patches, trained, n_landmarks, path):
     print(f"figure: {path}")
 
 
-def make_parser():
-    """Return the parser of the command."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+def parse_arguments():
+    """Return the command line's arguments."""
+    parser = _runs.make_parser(__doc__, seeds=3)
     kinds = [*IMAGES, "photographs, unrelated landmarks"]
     parser.add_argument("--images", nargs="+", choices=kinds, default=kinds)
     parser.add_argument(
@@ -310,55 +273,45 @@ def make_parser():
         default=["lite0", "lite2"],
         help="two of lite0, lite1, lite2, timm:NAME (default: %(default)s)",
     )
-    parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--n-landmarks", type=int, default=1000, help="for retrieval")
     parser.add_argument("--n-landmarks-colors", type=int, default=500)
-    parser.add_argument("--json", metavar="FILE")
     parser.add_argument("--figures", metavar="FOLDER", default=".")
-    return parser
+    return parser.parse_args()
+
+
+def compare(kind, args):
+    """Measure images of a kind and draw them; return runs of retrieval and colours."""
+    first, second = args.networks
+    extra = [f"{second}-native"] if second in NETWORKS else []
+    patches = Patches(kind, [first, second, *extra, "untrained", "pixels"])
+    (a, b), (c, d) = (
+        [name for name in patches.views if name.split()[0] == network]
+        for network in (first, second)
+    )
+    pairs = [(a, c), (b, d), (a, b), (a, "pixels"), (a, "untrained s16")]
+    pairs += [(a, f"{name} s16") for name in extra]
+    trained, controls = [a, b, c, d], [a, b, "untrained s16", "untrained s32"]
+    seeds, n_landmarks = range(args.seeds), args.n_landmarks_colors
+    retrieval = compare_retrieval(patches, pairs, args.n_landmarks, seeds)
+    colors = compare_colors(patches, trained, controls, n_landmarks, seeds)
+    name = f"dense_{kind.replace(', ', '_').replace(' ', '_')}.png"
+    draw(patches, trained, n_landmarks, Path(args.figures, name))
+    return retrieval, colors
 
 
 def main():
     """Measure, print the tables and draw the figures."""
-    args = make_parser().parse_args()
-    seeds = range(args.seeds)
-    retrieval, colors = [], []
-    for kind in args.images:
-        first, second = args.networks
-        extra = [f"{second}-native"] if second in NETWORKS else []
-        patches = Patches(kind, [first, second, *extra, "untrained", "pixels"])
-        views = list(patches.views)
-        (a, b), (c, d) = (
-            [name for name in views if name.split()[0] == network]
-            for network in (first, second)
-        )
-        pairs = [(a, c), (b, d), (a, b), (a, "pixels"), (a, "untrained s16")]
-        pairs += [(a, f"{name} s16") for name in extra]
-        with Progress() as progress:
-            n_runs = len(pairs) * len(RETRIEVAL) + len(COLORS) + 3 * len(SHUFFLED)
-            task = progress.add_task(kind, total=n_runs * len(seeds))
-            advance = partial(progress.advance, task)
-            retrieval += compare_retrieval(
-                patches, pairs, args.n_landmarks, seeds, advance
-            )
-            trained, controls = [a, b, c, d], [a, b, "untrained s16", "untrained s32"]
-            colors += compare_colors(
-                patches, trained, controls, args.n_landmarks_colors, seeds, advance
-            )
-        name = f"dense_{kind.replace(', ', '_').replace(' ', '_')}.png"
-        draw(patches, trained, args.n_landmarks_colors, Path(args.figures, name))
+    args = parse_arguments()
+    of_kinds = [compare(kind, args) for kind in args.images]
+    retrieval, colors = (list(chain(*runs)) for runs in zip(*of_kinds, strict=True))
+    n_retrieval, n_colors = args.n_landmarks, args.n_landmarks_colors
     tables = {
-        f"Same patch found, {args.n_landmarks} landmarks": summarize_retrieval(
-            retrieval
-        ),
-        f"Colours, {args.n_landmarks_colors} landmarks, four views": summarize_colors(
-            colors
-        ),
+        f"Same patch found, {n_retrieval} landmarks": summarize_retrieval(retrieval),
+        f"Colours, {n_colors} landmarks, four views": summarize_colors(colors),
     }
-    for title, table in tables.items():
-        print_table(title, table)
-    if args.json:
-        write_json(args.json, retrieval=retrieval, colors=colors, tables=tables)
+    for title, rows in tables.items():
+        _runs.print_table(title, rows)
+    _runs.write_json(args.json, retrieval=retrieval, colors=colors, tables=tables)
 
 
 if __name__ == "__main__":

@@ -1,21 +1,22 @@
-"""What things cost, as ratios of two that are timed in turn in one process.
+"""Prints what things cost, as ratios of times taken in turn in one process.
 
     python benchmarks/speed.py
     python benchmarks/speed.py rbf field
     python benchmarks/speed.py aligners --n-landmarks 3000 --n-rounds 1
 
-Random features of 64 hidden dimensions. Medians of as many rounds (A B A B ...) as are
-asked for, after one that is not counted, with the least and the most time. Where a
-ratio was asked for it stands beside it. The parts:
+Data are random features with 64 hidden dimensions. Times are medians of several rounds
+(A B A B ...) after one that is not counted, with the least and the most. Ratios that
+are required stand beside those measured. The parts:
 
 rbf        fits with all rows as landmarks beside one bare pass over the affinities and
            the document's grid search, transforms beside one matrix product and peers;
-           errors to float64 of direct differences
-memory     what fit and transform take in a process of their own, by number of rows
+           errors relative to float64 and explicit differences
+memory     time and memory of fit and transform in processes of their own, by number of
+           rows
 networks   an epoch of half-shared networks beside a bare loop; the document's toy
            beside its author's recipe
-field      one evaluation of the exact field beside its matrix products; rows that
-           see few of many charges; the published network flow
+field      one evaluation of the exact field beside its matrix products; flows with few
+           of many charges; the published network flow
 imports    of the package beside those of torch, scikit-learn and skorch
 aligners   KernelGCCAAligner beside RBFAutoScaleAligner
 """
@@ -24,31 +25,27 @@ import argparse
 import platform
 from functools import partial
 
-import numpy as np
 import torch
-from _report import print_table, write_json
-from _speed_field import time_compressed, time_evaluations, time_flows
-from _speed_networks import time_epochs, time_toy
-from _speed_process import time_imports, time_rows
-from _speed_rbf import make_rows, time_fits, time_transforms
-from _timing import compare
-from rich.progress import track
+from _generated import make_features
+from _runs import compare_times, print_table, write_json
+from _speed.field import time_compressed, time_evaluations, time_flows
+from _speed.networks import time_epochs, time_toy
+from _speed.process import time_imports, time_rows
+from _speed.rbf import time_fits, time_transforms
 
 from sklearn_featalign import KernelGCCAAligner, RBFAutoScaleAligner
 
 
 def run_rbf(args):
     """Return the tables of fits and transforms of the RBF aligner."""
-    n_fitted, n_samples, width = args.n_fitted, args.n_samples, args.n_features
-    fits = f"Fit, {n_fitted} rows of {width} columns, all landmarks, c=0.05"
-    transforms = f"Transform, {n_samples} rows of {width} columns to {args.n_landmarks}"
+    width, n_landmarks, n_rounds = args.n_features, args.n_landmarks, args.n_rounds
+    sizes = args.n_samples, width, n_landmarks
+    fits = f"Fit, {args.n_fitted} rows of {width} columns, all landmarks, c=0.05"
+    transforms = "Transform, {} rows of {} columns to {} landmarks".format(*sizes)
     tables = {}
-    for dtype in track((np.float32, np.float64), "rbf"):
-        kind = np.dtype(dtype).name
-        tables[f"{fits}, {kind}"] = time_fits(dtype, n_fitted, width, args.n_rounds)
-        tables[f"{transforms} landmarks, {kind}"] = time_transforms(
-            dtype, n_samples, width, args.n_landmarks, args.n_rounds
-        )
+    for dtype in ("float32", "float64"):
+        tables[f"{fits}, {dtype}"] = time_fits(dtype, args.n_fitted, width, n_rounds)
+        tables[f"{transforms}, {dtype}"] = time_transforms(dtype, *sizes, n_rounds)
     return tables
 
 
@@ -69,14 +66,12 @@ def run_networks(args):
 
 def run_field(args):
     """Return the tables of the field."""
-    compressed = time_compressed(args.n_charged, args.n_charges, (2, 3, 4))
-    flows = time_flows(args.n_flowing, 4, args.n_charges)
+    n_rows, n_charges, n_rounds = args.n_charged, args.n_charges, args.n_rounds
+    evaluations = time_evaluations(n_rows, (2, 3, 4, 8), n_rounds)
     return {
-        "Evaluations of the field, float64": time_evaluations(
-            args.n_charged, (2, 3, 4, 8), args.n_rounds
-        ),
-        "Charges that a row sees": compressed,
-        "Flows": flows,
+        "Evaluations of the field, float64": evaluations,
+        "Charges that a row sees": time_compressed(n_rows, n_charges, (2, 3, 4)),
+        "Flows": time_flows(args.n_flowing, 4, n_charges),
     }
 
 
@@ -88,7 +83,7 @@ def run_imports(args):
 def run_aligners(args):
     """Return the tables of the two aligners with landmarks."""
     n_landmarks, width = args.n_landmarks, args.n_features
-    X = make_rows(n_landmarks + args.n_samples // 2, 2 * width)
+    X = make_features(n_landmarks + args.n_samples // 2, 2 * width)
     landmarks, rows = X[:n_landmarks], X[n_landmarks:, :width]
     params = {"views": [width] * 2, "n_landmarks": None}
     base = "RBFAutoScaleAligner, ridge"
@@ -97,17 +92,15 @@ def run_aligners(args):
         "KernelGCCAAligner, no hubness": KernelGCCAAligner(hub_neighbors=0, **params),
         "KernelGCCAAligner": KernelGCCAAligner(**params),
     }
-    title = f"{n_landmarks} landmarks, two views of {width} columns"
     fits = {name: partial(a.fit, landmarks) for name, a in aligners.items()}
     transforms = {
         name: partial(a.transform_view, rows, 0) for name, a in aligners.items()
     }
-    return {
-        f"Fit, {title}": compare(fits, args.n_rounds, base),
-        f"Transform, {len(rows)} rows of one view, {title}": compare(
-            transforms, args.n_rounds, base
-        ),
-    }
+    title = f"{n_landmarks} landmarks, two views of {width} columns"
+    of_one_view = f"Transform, {len(rows)} rows of one view, {title}"
+    fit_times = compare_times(fits, args.n_rounds, base)
+    transform_times = compare_times(transforms, args.n_rounds, base)
+    return {f"Fit, {title}": fit_times, of_one_view: transform_times}
 
 
 PARTS = {
@@ -118,47 +111,51 @@ PARTS = {
     "imports": run_imports,
     "aligners": run_aligners,
 }
+SIZES = {
+    "n-fitted": (4000, "rows of a fit, all landmarks"),
+    "n-samples": (20000, "rows to transform"),
+    "n-features": (1280, ""),
+    "n-landmarks": (1000, ""),
+    "n-paired": (5000, "rows to train on"),
+    "n-epochs": (3000, "of the author's recipe"),
+    "n-seeds": (5, "of the toy"),
+    "n-charged": (10000, "rows with an exact field"),
+    "n-charges": (1000, "that approximate their field"),
+    "n-rounds": (5, ""),
+}
 
 
-def main():
-    """Run the parts and print their tables."""
+def parse_arguments():
+    """Return the command line's arguments."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("parts", nargs="*", metavar="part", help="all by default")
-    sizes = {
-        "n-fitted": (4000, "rows of a fit, all landmarks"),
-        "n-samples": (20000, "rows to transform"),
-        "n-features": (1280, ""),
-        "n-landmarks": (1000, ""),
-        "n-paired": (5000, "rows to train on"),
-        "n-epochs": (3000, "of the author's recipe"),
-        "n-seeds": (5, "of the toy"),
-        "n-charged": (10000, "rows with an exact field"),
-        "n-charges": (1000, "that stand for them"),
-        "n-rounds": (5, ""),
-    }
-    for name, (default, text) in sizes.items():
+    for name, (default, text) in SIZES.items():
         parser.add_argument(f"--{name}", type=int, default=default, help=text)
-    for name, default in (
-        ("n-rows", [50000, 100000, 200000]),
-        ("n-flowing", [10000, 50000]),
-    ):
-        parser.add_argument(f"--{name}", type=int, nargs="+", default=default)
+    many = {"type": int, "nargs": "+"}
+    parser.add_argument("--n-rows", default=[50000, 100000, 200000], **many)
+    parser.add_argument("--n-flowing", default=[10000, 50000], **many)
     parser.add_argument("--json", metavar="FILE")
     args = parser.parse_args()
     unknown = set(args.parts) - set(PARTS)
     if unknown:
         parser.error(f"no parts: {', '.join(unknown)}; there are {', '.join(PARTS)}")
+    return args
+
+
+def main():
+    """Run the parts and print their tables."""
+    args = parse_arguments()
     machine = f"{platform.machine()}, {torch.get_num_threads()} threads"
     print(f"{machine}, torch {torch.__version__}")
     tables = {}
     for part in args.parts or PARTS:
-        for title, table in PARTS[part](args).items():
+        found = PARTS[part](args)
+        for title, table in found.items():
             print_table(title, table)
-            tables[title] = table
-        if args.json:
-            write_json(args.json, machine=machine, tables=tables)
+        tables |= found
+        write_json(args.json, machine=machine, tables=tables)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from didactic import CASES, make_dots, paired_dots, run_case
+from _dots import make_dots
+from didactic import CASES, paired_dots, run_case
 
 from sklearn_featalign import RBFAutoScaleAligner
 

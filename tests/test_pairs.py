@@ -7,8 +7,7 @@ from types import SimpleNamespace
 import _data
 import _methods
 import _pairs
-import _speed_process
-import _timing
+import _runs
 import many_views
 import numpy as np
 import pytest
@@ -16,6 +15,7 @@ import retrieval
 import speed
 import stitching
 import torch
+from _speed import process
 from cca_zoo.nonparametric import KCCA
 from sklearn.cross_decomposition import PLSCanonical
 from sklearn.datasets import load_digits, load_wine
@@ -136,7 +136,7 @@ def test_ours_lead_on_other_data_too(load):
     for seed in range(3):
         rows = _pairs.split_rows(len(A), min(300, len(A) // 3), seed, n_test=500)
         for name in names:
-            result = retrieval.run_method(name, *map(pair.take, rows[:3]))
+            result = _methods.measure_retrieval(name, *map(pair.take, rows[:3]))
             accuracy[name].append(result["top-1 %"])
     joint, apart, *others = (np.mean(values) for values in accuracy.values())
     assert apart > max(others)
@@ -203,9 +203,9 @@ def test_many_views_at_once_and_in_pairs(monkeypatch, tmp_path, capsys):
 def test_times_are_taken_in_turn():
     calls = []
     functions = {k: lambda k=k: calls.append(k) for k in "ab"}
-    times = _timing.timed(functions, 3)
+    times = _runs.timed(functions, 3)
     assert "".join(calls) == 3 * "ab" and all(len(t) == 3 for t in times.values())
-    table = _timing.compare(functions, 2, "a", {"b": "<= 2"}, {"a": 3e-7})
+    table = _runs.compare_times(functions, 2, "a", {"b": "<= 2"}, {"a": 3e-7})
     assert "".join(calls) == 6 * "ab"
     assert [row["ratio"] for row in table][0] == "1.00"
     assert [row["asked"] for row in table] == ["", "<= 2"]
@@ -234,7 +234,7 @@ def test_each_part_of_the_speed_table(part, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", command.split())
     if part == "imports":
         # Each takes seconds; tests/test_speed.py has what they bring.
-        monkeypatch.setattr(_speed_process, "python", lambda *args: "torch rich")
+        monkeypatch.setattr(process, "python", lambda *args: "torch rich")
     speed.main()
     printed = capsys.readouterr().out
     assert all(text in printed for text in PARTS[part])
