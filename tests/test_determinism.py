@@ -10,10 +10,17 @@ from _estimators import ADAPTIVE, ALIGNERS, WITH_LANDMARKS, ask, make
 from _samples import blobs
 from joblib import Parallel, delayed
 from sklearn.base import clone
+from threadpoolctl import threadpool_limits
 from torch.utils._python_dispatch import TorchDispatchMode
 
 
-@pytest.fixture(params=ALIGNERS | ADAPTIVE)
+@pytest.fixture(
+    params=[
+        *ALIGNERS,
+        "poisson adaptive",
+        pytest.param("poisson adaptive compressed", marks=pytest.mark.slow),
+    ]
+)
 def name(request):
     return request.param
 
@@ -45,6 +52,21 @@ def global_state():
     )
 
 
+one_thread_and_two = pytest.mark.parametrize(
+    "n_threads", [1, pytest.param(2, marks=pytest.mark.slow)]
+)
+
+
+@pytest.fixture
+def shared(n_threads):
+    """Let libraries share the work of one call among so many threads."""
+    before = torch.get_num_threads()
+    with threadpool_limits(n_threads):
+        torch.set_num_threads(n_threads)
+        yield
+        torch.set_num_threads(before)
+
+
 def check_refit(aligner):
     X = blobs()
     before = global_state()
@@ -54,7 +76,8 @@ def check_refit(aligner):
         np.testing.assert_array_equal(second[method], values)
 
 
-def test_refits_are_bit_equal_and_leave_global_state_alone(aligner):
+@one_thread_and_two
+def test_refits_are_bit_equal_and_leave_global_state_alone(aligner, shared):
     check_refit(aligner)
 
 
@@ -78,6 +101,18 @@ def test_no_number_is_drawn_without_a_generator(aligner):
         ask(aligner.fit(blobs()), blobs())
 
 
+def test_an_adaptive_solver_with_few_charges_is_as_repeatable():
+    """Few rows are enough by day: the slow tests have all rows and methods."""
+    X = blobs(n_samples=40)
+    aligner = make("poisson adaptive compressed", n_charges=20)
+    before = global_state()
+    with NoGlobalDraws():
+        first = aligner.fit_transform(X)
+    second = aligner.fit_transform(X)
+    assert global_state() == before
+    np.testing.assert_array_equal(second, first)
+
+
 @pytest.mark.parametrize(
     "draw",
     [
@@ -93,7 +128,12 @@ def test_drawing_without_one_is_seen(draw):
         draw()
 
 
-def test_forty_fits_on_four_threads_are_one(aligner):
+@pytest.mark.parametrize(
+    "name",
+    [*ALIGNERS, *(pytest.param(name, marks=pytest.mark.slow) for name in ADAPTIVE)],
+)
+@one_thread_and_two
+def test_forty_fits_on_four_threads_are_one(aligner, shared):
     X = blobs(n_samples=60)
     expected = clone(aligner).fit_transform(X)
     before = global_state()
@@ -104,7 +144,8 @@ def test_forty_fits_on_four_threads_are_one(aligner):
     assert global_state() == before
 
 
-def test_processes_agree_with_one():
+@one_thread_and_two
+def test_processes_agree_with_one(shared):
     X = blobs()
     aligners = [make(name) for name in ALIGNERS]
     fit_transforms = [delayed(aligner.fit_transform)(X) for aligner in aligners]
