@@ -5,7 +5,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from _estimators import ESTIMATORS, METHODS, SHORTER, ask, make, rows_for
+from _estimators import ALIGNERS, ESTIMATORS, METHODS, SHORTER, ask, make, rows_for
 from _pretend_cuda import pretend_cuda
 from _samples import blobs
 from sklearn.base import clone
@@ -189,6 +189,19 @@ def test_waits_of_a_fit_do_not_grow_with_the_rows(name):
     assert many <= few + 10
 
 
+# The two that take longest are left to the slow tests.
+settings_short_of_memory = pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow)
+        if name in ("poisson compressed", "mlp closed form")
+        else name
+        for name in ALIGNERS
+    ],
+)
+
+
+@settings_short_of_memory
 def test_memory_that_runs_out_makes_batches_smaller(name):
     X, X_new = blobs(), blobs(1, n_samples=800)
     aligner = make(name).fit(X)
@@ -202,6 +215,7 @@ def test_memory_that_runs_out_makes_batches_smaller(name):
     np.testing.assert_allclose(out, expected, rtol=1e-9, atol=1e-12)
 
 
+@settings_short_of_memory
 def test_memory_that_runs_out_in_a_fit_does_too(name):
     aligner = make(name)
     X, X_new = blobs(n_samples=3000), blobs(1)
@@ -218,6 +232,7 @@ def test_memory_that_runs_out_in_a_fit_does_too(name):
     np.testing.assert_allclose(aligner.transform(X_new), expected, rtol=0, atol=1e-8)
 
 
+@settings_short_of_memory
 def test_one_row_too_large_raises(name):
     X = blobs()
     aligner = make(name).fit(X)
@@ -232,6 +247,7 @@ def test_one_row_too_large_raises(name):
     np.testing.assert_array_equal(aligner.transform(X), expected)
 
 
+@settings_short_of_memory
 @pytest.mark.parametrize(
     "every_point", [False, pytest.param(True, marks=pytest.mark.slow)]
 )
