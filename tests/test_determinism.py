@@ -52,17 +52,12 @@ def global_state():
     )
 
 
-one_thread_and_two = pytest.mark.parametrize(
-    "n_threads", [1, pytest.param(2, marks=pytest.mark.slow)]
-)
-
-
 @pytest.fixture
-def shared(n_threads):
-    """Let libraries share the work of one call among so many threads."""
+def two_threads():
+    """Let libraries share the work of one call between two threads, as by default."""
     before = torch.get_num_threads()
-    with threadpool_limits(n_threads):
-        torch.set_num_threads(n_threads)
+    with threadpool_limits(2):
+        torch.set_num_threads(2)
         yield
         torch.set_num_threads(before)
 
@@ -76,8 +71,13 @@ def check_refit(aligner):
         np.testing.assert_array_equal(second[method], values)
 
 
-@one_thread_and_two
-def test_refits_are_bit_equal_and_leave_global_state_alone(aligner, shared):
+def test_refits_are_bit_equal_and_leave_global_state_alone(aligner):
+    check_refit(aligner)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ALIGNERS)
+def test_refits_that_share_their_work_do_so_too(aligner, two_threads):
     check_refit(aligner)
 
 
@@ -128,12 +128,7 @@ def test_drawing_without_one_is_seen(draw):
         draw()
 
 
-@pytest.mark.parametrize(
-    "name",
-    [*ALIGNERS, *(pytest.param(name, marks=pytest.mark.slow) for name in ADAPTIVE)],
-)
-@one_thread_and_two
-def test_forty_fits_on_four_threads_are_one(aligner, shared):
+def check_forty_fits(aligner):
     X = blobs(n_samples=60)
     expected = clone(aligner).fit_transform(X)
     before = global_state()
@@ -144,8 +139,30 @@ def test_forty_fits_on_four_threads_are_one(aligner, shared):
     assert global_state() == before
 
 
-@one_thread_and_two
-def test_processes_agree_with_one(shared):
+@pytest.mark.parametrize(
+    "name",
+    [*ALIGNERS, *(pytest.param(name, marks=pytest.mark.slow) for name in ADAPTIVE)],
+)
+def test_forty_fits_on_four_threads_are_one(aligner):
+    check_forty_fits(aligner)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ALIGNERS)
+def test_forty_fits_that_share_their_work_are_one(aligner, two_threads):
+    check_forty_fits(aligner)
+
+
+def test_processes_agree_with_one():
+    check_processes()
+
+
+@pytest.mark.slow
+def test_processes_agree_with_one_that_shares_its_work(two_threads):
+    check_processes()
+
+
+def check_processes():
     X = blobs()
     aligners = [make(name) for name in ALIGNERS]
     fit_transforms = [delayed(aligner.fit_transform)(X) for aligner in aligners]
