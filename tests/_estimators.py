@@ -72,9 +72,10 @@ ALIGNERS = WITH_LANDMARKS | {
 }
 # Slower than the others, and for tests that are about it.
 ADAPTIVE = {
-    "poisson adaptive": PoissonUniformizer(
+    "poisson adaptive": PoissonUniformizer(output="hemisphere", solver="dopri5"),
+    "poisson adaptive compressed": PoissonUniformizer(
         n_charges=60, output="hemisphere", solver="dopri5", random_state=0
-    )
+    ),
 }
 
 

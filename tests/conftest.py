@@ -1,5 +1,8 @@
 """What all tests share: settings of hypothesis, and fixtures of every estimator."""
 
+import subprocess
+import sys
+
 import pytest
 from _estimators import ALIGNERS, make
 from hypothesis import settings
@@ -19,3 +22,15 @@ def name(request):
 def aligner(name):
     """Return an estimator of each setting."""
     return make(name)
+
+
+@pytest.fixture(scope="session")
+def imports():
+    """Return the names of modules: of the base, and after each import of ours."""
+    code = "import sys, torch, sklearn, skorch; print(*sys.modules)"
+    for module in ("sklearn_featalign", "sklearn_featalign.displays"):
+        code += f"; import {module}; print(*sys.modules)"
+    command = [sys.executable, "-c", code]
+    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    base, package, displays = (set(line.split()) for line in output.splitlines())
+    return {"base": base, "package": package, "displays": displays}

@@ -10,10 +10,17 @@ from _estimators import ADAPTIVE, ALIGNERS, WITH_LANDMARKS, ask, make
 from _samples import blobs
 from joblib import Parallel, delayed
 from sklearn.base import clone
+from threadpoolctl import threadpool_limits
 from torch.utils._python_dispatch import TorchDispatchMode
 
 
-@pytest.fixture(params=ALIGNERS | ADAPTIVE)
+@pytest.fixture(
+    params=[
+        *ALIGNERS,
+        "poisson adaptive",
+        pytest.param("poisson adaptive compressed", marks=pytest.mark.slow),
+    ]
+)
 def name(request):
     return request.param
 
@@ -45,6 +52,16 @@ def global_state():
     )
 
 
+@pytest.fixture
+def two_threads():
+    """Let libraries share the work of one call between two threads, as by default."""
+    before = torch.get_num_threads()
+    with threadpool_limits(2):
+        torch.set_num_threads(2)
+        yield
+        torch.set_num_threads(before)
+
+
 def check_refit(aligner):
     X = blobs()
     before = global_state()
@@ -55,6 +72,12 @@ def check_refit(aligner):
 
 
 def test_refits_are_bit_equal_and_leave_global_state_alone(aligner):
+    check_refit(aligner)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ALIGNERS)
+def test_refits_that_share_their_work_do_so_too(aligner, two_threads):
     check_refit(aligner)
 
 
@@ -78,6 +101,18 @@ def test_no_number_is_drawn_without_a_generator(aligner):
         ask(aligner.fit(blobs()), blobs())
 
 
+def test_an_adaptive_solver_with_few_charges_is_as_repeatable():
+    """Few rows are enough by day: the slow tests have all rows and methods."""
+    X = blobs(n_samples=40)
+    aligner = make("poisson adaptive compressed", n_charges=20)
+    before = global_state()
+    with NoGlobalDraws():
+        first = aligner.fit_transform(X)
+    second = aligner.fit_transform(X)
+    assert global_state() == before
+    np.testing.assert_array_equal(second, first)
+
+
 @pytest.mark.parametrize(
     "draw",
     [
@@ -93,7 +128,7 @@ def test_drawing_without_one_is_seen(draw):
         draw()
 
 
-def test_forty_fits_on_four_threads_are_one(aligner):
+def check_forty_fits(aligner):
     X = blobs(n_samples=60)
     expected = clone(aligner).fit_transform(X)
     before = global_state()
@@ -104,7 +139,30 @@ def test_forty_fits_on_four_threads_are_one(aligner):
     assert global_state() == before
 
 
+@pytest.mark.parametrize(
+    "name",
+    [*ALIGNERS, *(pytest.param(name, marks=pytest.mark.slow) for name in ADAPTIVE)],
+)
+def test_forty_fits_on_four_threads_are_one(aligner):
+    check_forty_fits(aligner)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ALIGNERS)
+def test_forty_fits_that_share_their_work_are_one(aligner, two_threads):
+    check_forty_fits(aligner)
+
+
 def test_processes_agree_with_one():
+    check_processes()
+
+
+@pytest.mark.slow
+def test_processes_agree_with_one_that_shares_its_work(two_threads):
+    check_processes()
+
+
+def check_processes():
     X = blobs()
     aligners = [make(name) for name in ALIGNERS]
     fit_transforms = [delayed(aligner.fit_transform)(X) for aligner in aligners]

@@ -107,7 +107,7 @@ def ray_page(page, tmp_path_factory, monkeypatch_module):
     monkeypatch_module.setenv("RAY_AUTH_MODE", "token")
     monkeypatch_module.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
     monkeypatch_module.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    ray = pytest.importorskip("ray")
+    ray = pytest.importorskip("ray", reason="ray comes with the extra slow")
     from ray.util.joblib.ray_backend import RayBackend
 
     n_jobs = []
@@ -161,12 +161,14 @@ def on_tasks(namespace):
     return {name: np.concatenate(ray.get(parts)) for name, parts in tasks.items()}
 
 
+@pytest.mark.slow
 def test_a_file_of_rows_with_ray(ray_page):
     rows, features, aligner = (ray_page[key] for key in ("rows", "features", "aligner"))
     assert len(ray_page["blocks"]) == 6 and not ray_page["still_up"]
     np.testing.assert_array_equal(features, aligner.transform(rows))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ALIGNERS)
 def test_tasks_of_ray_agree_with_one_process(name, ray_page):
     np.testing.assert_array_equal(
@@ -174,6 +176,7 @@ def test_tasks_of_ray_agree_with_one_process(name, ray_page):
     )
 
 
+@pytest.mark.slow
 def test_a_search_with_ray(ray_page, serial):
     assert ray_page["n_jobs"] == [2]
     assert_searches_agree(ray_page["search"], serial)

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 GENERATED = ("auto_examples", "generated", "_build", "sg_execution_times.rst")
 LOADS = {"script": "src", "img": "src", "iframe": "src", "link": "href"}
 
-pytestmark = pytest.mark.docs
+pytestmark = [pytest.mark.docs, pytest.mark.slow]
 
 
 @pytest.fixture(scope="session")

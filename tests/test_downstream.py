@@ -8,12 +8,16 @@ import _data
 import downstream
 import numpy as np
 import pytest
+from joblib import parallel_config
 from sklearn.datasets import load_digits
 
 
 @pytest.fixture
 def small_grid(monkeypatch):
     monkeypatch.setattr(downstream, "C_GRID", [1.0, 30.0])
+    # Workers would take longer to import torch than the small search takes.
+    with parallel_config("sequential"):
+        yield
 
 
 def test_ridge_features_lose_nothing_on_digits(small_grid):

@@ -93,6 +93,7 @@ def test_the_command_on_a_gpu():
 pretended = pytest.mark.skipif(torch.cuda.is_available(), reason="there is CUDA")
 
 
+@pytest.mark.slow
 @pretended
 def test_the_command_is_whole(capsys, tmp_path):
     with pretend_cuda():

@@ -116,6 +116,7 @@ def test_the_commands_print_tables(monkeypatch, capsys, tmp_path):
     assert (tmp_path / "out.json").exists()
 
 
+@pytest.mark.slow
 def test_every_part_of_the_setting_can_be_left_out(monkeypatch):
     X, y = load_digits(return_X_y=True)
     pair = _pairs.Pair("halves", X[:, :32], X[:, 32:], y)

@@ -1,6 +1,7 @@
 """What must not matter does not, for rows that hypothesis thinks of."""
 
 import numpy as np
+import pytest
 from _estimators import ALIGNERS, WITH_LANDMARKS
 from _samples import blobs
 from hypothesis import given, settings
@@ -107,6 +108,7 @@ def test_order_of_charges_does_not_matter(seed, Estimator, n_copies):
     np.testing.assert_allclose(out, expected, rtol=1e-8, atol=1e-8)
 
 
+@pytest.mark.slow
 @settings(max_examples=20, deadline=None)
 @given(
     seed=SEEDS,

@@ -273,6 +273,7 @@ def test_default_dtype_and_device_of_torch_do_not_matter():
     assert torch.equal(torch.get_rng_state(), state)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("blocks", ["one block"], indirect=True)
 def test_memory_does_not_grow_with_the_similarities():
     """Measure in a new process, since the peak of this one may be behind it."""

@@ -227,14 +227,29 @@ PARTS = {
 }
 
 
-@pytest.mark.parametrize("part", PARTS)
-def test_each_part_of_the_speed_table(part, tmp_path, monkeypatch, capsys):
+# Answers in place of processes, each of which takes seconds. What an import brings is
+# held by tests/test_speed.py, and the processes of the memory are among the slow tests.
+ANSWERS = {
+    "imports": "torch rich",
+    "memory": json.dumps(
+        {"fit s": 1.5, "fit MiB": 2, "transform s": 0.5, "transform MiB": 3}
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("part", "answer"),
+    [
+        *(pytest.param(part, ANSWERS.get(part), id=part) for part in PARTS),
+        pytest.param("memory", None, id="memory measured", marks=pytest.mark.slow),
+    ],
+)
+def test_each_part_of_the_speed_table(part, answer, tmp_path, monkeypatch, capsys):
     path = tmp_path / "tables.json"
     command = f"speed.py {part} {SMALL} --json {path}"
     monkeypatch.setattr(sys, "argv", command.split())
-    if part == "imports":
-        # Each takes seconds; tests/test_speed.py has what they bring.
-        monkeypatch.setattr(process, "python", lambda *args: "torch rich")
+    if answer is not None:
+        monkeypatch.setattr(process, "python", lambda *args: answer)
     speed.main()
     printed = capsys.readouterr().out
     assert all(text in printed for text in PARTS[part])

@@ -102,7 +102,9 @@ def test_there_and_back(output, solver):
         assert np.median(error) < {"euler": 0.03}.get(solver, 1e-4)
 
 
-@pytest.mark.parametrize("d", [2, 4, 8])
+@pytest.mark.parametrize(
+    "d", [2, *(pytest.param(d, marks=pytest.mark.slow) for d in (4, 8))]
+)
 def test_96_evaluations_are_enough(d):
     X = PCA(d, random_state=0).fit_transform(load_digits().data)
     train, test = X[::2], X[1::2]
@@ -171,6 +173,7 @@ def test_two_rows_contract_towards_each_other():
     np.testing.assert_allclose(u.inverse_transform(moved), X, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_contraction_helps_classifiers_of_raw_features():
     """As asked: one point with all labels, four with one label a class."""
     X, y = load_digits(return_X_y=True)
@@ -226,6 +229,7 @@ def test_few_charges_change_little():
     np.testing.assert_array_equal(more.transform(X), all_rows.transform(X))
 
 
+@pytest.mark.slow
 def test_few_charges_lead_back_to_where_the_same_output_comes_from():
     X, _ = make_moons(1200, noise=0.1, random_state=0)
     few = PoissonUniformizer(n_charges=300, random_state=0, n_steps=48).fit(X[:1000])

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import rich
 from _estimators import ALIGNERS, make
 from _samples import blobs
 from sklearn.callback import ProgressBar
@@ -21,8 +22,15 @@ def bars(shown):
     return [name for name, _ in lines]
 
 
-def test_the_page_shows_what_its_examples_show(capsys, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "98")
+@pytest.fixture
+def wide_console():
+    """Let rich write lines as long as the page's, in a terminal of any width."""
+    rich.reconfigure(width=98)
+    yield
+    rich.reconfigure()
+
+
+def test_the_page_shows_what_its_examples_show(capsys, wide_console):
     text, namespace = PAGE.read_text(), {}
     examples, shown = (
         re.findall(rf"```{kind}\n(.*?)```", text, re.DOTALL)
