@@ -27,21 +27,11 @@ def linear_weights(n_inputs, n_outputs, generator):
 
 
 def encoder_weights(widths, generator, start=None):
-    """Return the initial weights of an encoder.
+    """Return the initial weights of an encoder, ``weight0``, ``bias0``, ``weight1``...
 
-    Parameters
-    ----------
-    widths : sequence of int
-        Widths of the input, the hidden layers and the output.
-    generator : torch.Generator
-    start : tuple of tensors, optional
-        Weight and bias of a linear map that is added to the layers. The last layer then
-        starts at zero, so that the encoder starts as this map.
-
-    Returns
-    -------
-    weights : dict of str to tensor
-        ``weight0``, ``bias0``, ``weight1`` and so on, and ``skip`` of the linear map.
+    `widths` are those of the input, the hidden layers and the output. `start` has the
+    weight, called ``skip``, and the bias of a linear map that is added to the layers:
+    the last layer then starts at zero, so that the encoder starts as this map.
     """
     weights = {}
     for i, (n_in, n_out) in enumerate(zip(widths[:-1], widths[1:], strict=True)):

@@ -78,8 +78,8 @@ class StopTraining(Exception):
 class SklearnCallbacks(Callback):
     """Calls scikit-learn's callbacks in each epoch, and may end training early.
 
-    skorch stops at a KeyboardInterrupt and swallows it, also if it is the user's; hence
-    `StopTraining`.
+    It raises `StopTraining` because skorch's own signal, a KeyboardInterrupt, would not
+    differ from an interrupt by the user.
 
     Parameters
     ----------
@@ -136,7 +136,7 @@ def train(
     weight_decay=_WEIGHT_DECAY,
     lr_factor=warm_up_and_cosine,
 ):
-    """Train a network in place by AdamW, which without weight decay is Adam.
+    """Train a network by AdamW (Adam without weight decay) and return the history.
 
     Parameters
     ----------
@@ -152,10 +152,6 @@ def train(
     weight_decay : float
     lr_factor : callable or None
         Maps ``(step, n_steps)`` to the factor of `lr`; None keeps the rate constant.
-
-    Returns
-    -------
-    history : skorch.history.History
     """
     callbacks = [sklearn_callbacks]
     if lr_factor is not None:

@@ -26,16 +26,11 @@ _RIDGE_OF_FEW = 1.0
 class RidgeCCA:
     r"""Regularised CCA of paired rows of several views, for any number of ridges.
 
-    With B the whitening of each view, the off-diagonal blocks
-    :math:`M_{uv} = B_u^T C_{uv} B_v` make up a symmetric matrix. For two views its
-    leading eigenvectors are the singular vectors of :math:`M_{12}`: CCA with a ridge
-    (Vinod 1976). For V views they maximise the sum of correlations under one
-    constraint, :math:`\max \sum_{u \ne v} a_u^T C_{uv} a_v` (Kettenring 1971; Nielsen
-    2002), and the eigenvalues are divided by V - 1. Each view is first restricted to
-    the ``2 * n_components`` leading directions of :math:`\sum_u M_{vu} M_{uv}`, which
-    loses nothing for two views.
-
-    Views are a list of tensors of shape (n_samples, n_view_features).
+    With B the whitening of each view, the blocks :math:`M_{uv} = B_u^T C_{uv} B_v` for
+    u != v make up a symmetric matrix. For two views its leading eigenvectors are the
+    singular vectors of :math:`M_{12}` (Vinod 1976). For V views they maximise the sum
+    of correlations under one constraint, :math:`\sum_{u \ne v} a_u^T C_{uv} a_v`
+    (Kettenring 1971; Nielsen 2002), and the eigenvalues are divided by V - 1.
     """
 
     def __init__(self, views, n_components):
@@ -51,7 +46,7 @@ class RidgeCCA:
         Parameters
         ----------
         ridge : float
-            In multiples of the mean eigenvalue of each view.
+            Regularisation in multiples of the mean eigenvalue of each view.
 
         Returns
         -------
@@ -60,7 +55,7 @@ class RidgeCCA:
             (for more than two views: on average over views). Columns beyond the width
             of the narrowest view are zero.
         correlations : tensor of shape (n_components,)
-            In descending order, not negative.
+            They are not negative, in descending order.
         """
         B = [whitening(spectrum, ridge) for spectrum in self.spectra]
         views = range(len(B))
@@ -68,6 +63,8 @@ class RidgeCCA:
             (u, v): B[u].T @ self.covariance[self.slices[u], self.slices[v]] @ B[v]
             for u, v in permutations(views, 2)
         }
+        # Restrict each view to the leading directions of sum_u M_vu M_uv, which loses
+        # nothing for two views.
         for v in views:
             others = [u for u in views if u != v]
             shared = sum(M[v, u] @ M[v, u].T for u in others)
@@ -101,11 +98,6 @@ def whitening(spectrum, ridge):
 
     The spectrum of the covariance, :math:`C = V \Lambda V^T`, has eigenvalues and
     eigenvectors; the ridge is the factor :math:`\rho` of the mean eigenvalue.
-
-    Raises
-    ------
-    ValueError
-        If the penalty vanishes in float64, or if all rows are equal.
     """
     values, vectors = spectrum
     if values[-1] <= _NO_VARIANCE:
@@ -137,7 +129,7 @@ def stacked_moments(views):
 
 
 def weighted(maps, weights):
-    """Return affine maps to the leading outputs, as many as there are weights."""
+    """Return affine maps to the leading outputs, each multiplied by its weight."""
     k = len(weights)
     return [Affine(A[:, :k] * weights, b[:k] * weights) for A, b in maps]
 
@@ -149,10 +141,7 @@ def apply_affine(Z, affine):
 
 
 def pairwise_mrr(features):
-    """Return the mean reciprocal rank (cosine), averaged over ordered pairs of views.
-
-    The features of each view are a tensor of shape (n_samples, n_components), float64.
-    """
+    """Return the mean reciprocal rank (cosine) over all ordered pairs of views."""
     features = [unit_rows(F) for F in features]
     bias = features[0].new_zeros(len(features[0]))
     ranks = [own_ranks(F, G, bias) for F, G in permutations(features, 2)]
@@ -160,9 +149,10 @@ def pairwise_mrr(features):
 
 
 def choose_ridge(views, ridges, n_components, generator):
-    """Return the ridge with the best retrieval of held-out pairs, a fifth of all rows.
+    """Return the ridge with the best retrieval of held-out pairs, a fifth of all pairs.
 
-    The generator draws the pairs that are held out. Few rows have a ridge of 1.
+    The generator draws the pairs that are held out. With fewer than 10 pairs none are,
+    and the ridge is 1.
     """
     n_samples = len(views[0])
     if len(ridges) == 1:
@@ -197,10 +187,20 @@ class Start(NamedTuple):
     affinity_targets: list
     ridge: float
 
-    def features(self, views):
-        """Return the initial features of the encoders, of unit length."""
-        pairs = zip(views, self.maps, strict=True)
-        return [normalize(linear(Z, *layer)) for Z, layer in pairs]
+    def class_centers(self, views, present, classes):
+        """Return the sum of all initial features of each class, at unit length.
+
+        `present`, of shape (n_samples, n_views), says which views each row has.
+        """
+        rows = sum(
+            normalize(linear(Z, *layer)) * mask[:, None]
+            for Z, layer, mask in zip(views, self.maps, present.T, strict=True)
+        )
+        rows = rows[torch.argsort(classes, stable=True)]
+        counts = torch.bincount(classes).tolist()
+        if len(counts) < len(classes):
+            rows = torch.stack([part.sum(0) for part in rows.split(counts)])
+        return normalize(rows)
 
 
 def fit_start(views, paired, ridges, n_components, generator):
@@ -210,7 +210,7 @@ def fit_start(views, paired, ridges, n_components, generator):
     """
     pairs = [Z[paired] for Z in views]
     ridge = choose_ridge(pairs, ridges, n_components, generator)
-    # Affinities are the more accurate for more components than the encoders have.
+    # More components than the encoders have make the affinities more accurate.
     maps, correlations = RidgeCCA(pairs, 2 * n_components).fit(ridge)
     to_affinities = weighted(maps, correlations**_AFFINITY_POWER)
     affinity_targets = [

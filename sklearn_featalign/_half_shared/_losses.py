@@ -21,8 +21,7 @@ class Targets(NamedTuple):
     present : tensor of shape (n_samples, n_views), bool, or None
         Which views each row has; None if every row has every view.
     affinity_targets : list of tensor of shape (n_samples, n_columns), or None
-        For each view, the rows whose affinities are preserved; None stands for the
-        inputs.
+        Rows of each view whose affinities are preserved; None stands for the inputs.
     """
 
     head: torch.Tensor

@@ -16,11 +16,7 @@ from sklearn_featalign._base import BaseAligner
 from sklearn_featalign._callbacks import FitTask
 from sklearn_featalign._half_shared._cca import RidgeCCA, fit_start, weighted
 from sklearn_featalign._half_shared._losses import Targets, half_shared_loss
-from sklearn_featalign._half_shared._network import (
-    HalfSharedNetwork,
-    class_centers,
-    head_weights,
-)
+from sklearn_featalign._half_shared._network import HalfSharedNetwork, head_weights
 from sklearn_featalign._half_shared._targets import ROW_IS_CLASS, TARGETS, make_target
 from sklearn_featalign._half_shared._training_rows import HeldOutRetrieval, load_rows
 from sklearn_featalign._linalg import Affine, unit_projection, unit_rows
@@ -91,13 +87,12 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
 
     hidden_layer_sizes : sequence of int or "auto", default="auto"
         Widths of the hidden layers of each encoder, with GELU after each; ``()`` is a
-        linear map. "auto" is (32, 32), the document's three-layer network, or
-        (256, 256) with ``init="rcca"``.
+        linear map. "auto" is (32, 32), or (256, 256) with ``init="rcca"``.
 
     scaling : {"auto", "columns", "view"}, default="auto"
-        Rows are centred and divided by the standard deviation of each column, or by the
-        root mean variance of all columns of the view, which suits the features of a
-        network since they share a unit. They are clipped to 10 deviations. "auto" is
+        Whether centred rows are divided by the standard deviation of each column or by
+        the root mean variance of all columns of a view, which suits networks, whose
+        features share a unit. Either way they are clipped to 10 deviations. "auto" is
         "columns", or "view" with ``init="rcca"``.
 
     target : str, default="index"
@@ -122,18 +117,19 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
 
     pull_weight : float, default=0.0
         Weight of the mean squared difference between the features of a pair; not in the
-        document. Without unit length it helps retrieval more than any choice of Z.
+        document. With ``init=None`` it affects retrieval more than the choice of Z.
 
     contrastive_weight : float or "auto", default="auto"
-        Weight of the cross-entropy of finding pairs among the rows of a batch (InfoNCE
-        [3]_), by cosine with a learned scale; not in the document. "auto" is 0, or 1
-        with ``init="rcca"``.
+        Weight of the cross-entropy of finding pairs in a batch by cosine (InfoNCE [3]_)
+        with a learned scale; not in the document. "auto" is 0, or 1 with
+        ``init="rcca"``.
 
     init : {"rcca"} or None, default=None
         "rcca" adds a linear map to each encoder and starts it at regularised canonical
         correlation analysis of the paired rows, with components weighted by their
-        correlation. Features then have unit length, and the head compares by cosine and
-        starts at the summed features of each class. It needs two views or more.
+        correlation. Features then have unit length, and the head compares them by
+        cosine with classes that start at the sum of their features. It needs two views
+        or more.
 
     ridge : float or "auto", default="auto"
         Regularisation of ``init="rcca"``, in multiples of the mean variance of a
@@ -154,7 +150,7 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
         and then falls to zero as a cosine. "auto" is 300, or 60 with ``init="rcca"``.
 
     lr : float or "auto", default="auto"
-        Highest learning rate of AdamW (weight decay 0.3). "auto" is 0.01, or 6e-4 with
+        Peak rate of AdamW (weight decay 0.3). "auto" is 0.01, or 6e-4 with
         ``init="rcca"``.
 
     batch_size : int or None, default=None
@@ -162,15 +158,15 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
         the number of rows. It does not affect transform.
 
     early_stopping : bool, default=False
-        Whether to hold out a tenth of the paired rows, to stop after 10 epochs without
-        better retrieval of these (mean reciprocal rank, cosine), and to return to the
-        best epoch. Retrieval is monitored, not the loss: with one class per row the
-        head has never seen the classes of held-out rows.
+        Whether to hold out a tenth of the paired rows, stop after 10 epochs without
+        better retrieval of these (mean reciprocal rank, cosine), and return to the best
+        epoch. Retrieval is monitored, not the loss: with one class per row the head has
+        never seen the classes of held-out rows.
 
     warm_start : bool, default=False
-        Whether fit continues from the weights and the scaling of the previous fit. The
-        head continues as well if the targets are the same; the optimiser starts anew.
-        With `early_stopping` an integer `random_state` keeps the same rows held out.
+        Whether fit continues from the weights and scaling of the previous fit, and from
+        its head if the targets are the same; the optimiser starts anew. With
+        `early_stopping` an integer `random_state` keeps the same rows held out.
 
     views : list, dict or None, default=None
         How the columns of X split into views; see :class:`RBFAutoScaleAligner`. Rows
@@ -193,7 +189,7 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
         Mean training loss of each epoch.
 
     n_iter_ : int
-        Number of epochs; with `warm_start` those of earlier fits are included.
+        Number of epochs, including those of earlier fits with `warm_start`.
 
     validation_scores_ : ndarray of shape (n_epochs,)
         Mean reciprocal rank of the held-out pairs after each epoch of the latest fit.
@@ -203,7 +199,7 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
         Ridge of the start. Only with ``init="rcca"``.
 
     view_columns_ : dict of str to ndarray of int of shape (n_view_features,)
-        Columns of X of each view, by the name of the view.
+        Columns of X that each view has, by name.
 
     n_features_in_ : int
         Number of features seen during :term:`fit`.
@@ -229,28 +225,27 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
     over the rows of a batch: "Alignment Methods 2: training MLP" of the document
     "Feature Alignment". All views train at once, where the author's script trains one
     after the other, and no GELU stands between the features and the head. With
-    ``init="rcca"`` the affinities are those of the closed form: of unit rows of
-    ``2 * n_components`` components, weighted by their squared correlation.
+    ``init="rcca"`` the affinities to preserve are those of the closed form with
+    ``2 * n_components`` components, weighted by their squared correlation, in rows of
+    unit length.
 
     **The closed form.** With the covariances :math:`C_{uv}` and a ridge,
     :math:`\sum_{v \ne u} C_{uv} a_v = \lambda (C_{uu} + \rho I) a_u`. For two views
     this is canonical correlation analysis (Vinod 1976 [1]_), for more the sum of
     correlations under one constraint (Kettenring 1971 [2]_).
 
-    **What matters, measured in the documentation.** On real features, training that
-    does not start from the closed form stays far behind it. Without the affinity term
-    classifiers lose a point or two, on their own network and on others. Between two
-    networks the gain comes from the linear map; the layers beside it matter between a
-    network and pixels.
+    **What matters, measured in the documentation.** On real features, training from a
+    random start stays far behind the closed form. Without the affinity term classifiers
+    lose a point or two. Between two networks the gain comes from the linear map; the
+    layers beside it matter between a network and pixels.
 
-    **Comparing rows.** `score` uses the Euclidean distance, on which the affinities
-    depend. For rows of unit length (`init` or `finish`) the cosine gives the same
-    order.
+    **Comparing rows.** `score` uses the Euclidean distance, as the affinities do. For
+    rows of unit length (`init` or `finish`) the cosine gives the same order.
 
     Training is in float32; scaling, the closed forms and transform are in float64. A
     refit with the same integer `random_state` is bit-equal on one machine and number of
-    threads. Callbacks of scikit-learn are called after each epoch and may stop
-    training, which is by skorch. The fitted aligner holds only arrays.
+    threads. Callbacks of scikit-learn are called after each epoch and may stop the
+    training, which skorch does. The fitted aligner holds only arrays.
 
     References
     ----------
@@ -369,9 +364,9 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
         ------
         ValueError
             If all rows of a view are equal, if fewer than two rows have every view, if
-            target and loss are incompatible, if y is missing or has one class, if what
-            needs pairs is asked for with one view, if the loss or the weights become
-            infinite or NaN, or if the device is not available.
+            target and loss are incompatible, if y is missing or has one class, if a
+            parameter needs two views and there is one, if the loss or the weights
+            become infinite or NaN, or if the device is not available.
         """
         task = FitTask(self, X, y, max_subtasks=self._setting.max_epochs)
         self._check_setting()
@@ -407,7 +402,7 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
 
     @property
     def _setting(self):
-        """The parameters, with values in place of "auto" by `_AUTO`."""
+        """The parameters, with the values of `_AUTO` in place of "auto"."""
         params = self.get_params(deep=False)
         for name, values in _AUTO.items():
             if isinstance(params[name], str) and params[name] == "auto":
@@ -423,7 +418,7 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
         check_hidden_layer_sizes(setting.hidden_layer_sizes)
         if self.n_components < 2 and (self.init or setting.finish):
             raise ValueError(
-                "init and finish bring rows to unit length, which needs n_components "
+                "init and finish scale rows to unit length, which needs n_components "
                 "of at least 2, got 1."
             )
         if self.views is not None and len(self.views) > 1:
@@ -432,8 +427,8 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
             value = getattr(setting, name)
             if value:
                 raise ValueError(
-                    f"{name}={value!r} is about pairs and needs two views or more: see "
-                    "the parameter views."
+                    f"{name}={value!r} uses pairs and needs two views or more: see the "
+                    "parameter views."
                 )
 
     def _previous_states(self, training):
@@ -451,21 +446,20 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
         if now != before:
             raise ValueError(
                 "warm_start=True goes on from the previous fit, whose views, "
-                "n_components, hidden_layer_sizes and init were others."
+                "n_components, hidden_layer_sizes or init were different."
             )
         return self._states
 
     def _fit_zscores(self, training, previous):
         zscores, scaling = {}, self._setting.scaling
         for name, rows in training.views.items():
-            if previous:
-                state = to_torch(previous[name]["zscore"], rows.device)
-                zscores[name] = ZScore(**state)
-                continue
             with self._errors_of_view(name):
-                zscores[name] = with_smaller_batches(
-                    fit_zscore, rows, len(rows), scaling
-                )
+                if previous:
+                    state = to_torch(previous[name]["zscore"], rows.device)
+                    zscore = ZScore(**state)
+                else:
+                    zscore = with_smaller_batches(fit_zscore, rows, len(rows), scaling)
+            zscores[name] = zscore
         return zscores
 
     def _hold_out(self, rows, random_state):
@@ -526,7 +520,7 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
         n_outputs = target.shape[1] if target.ndim == 2 else int(target.max()) + 1
         centers = None
         if start is not None and self.loss == "cross_entropy":
-            centers = class_centers(start.features(rows.Z), rows.present, target)
+            centers = start.class_centers(rows.Z, rows.present, target)
         head = head_weights(self.n_components, n_outputs, generator, centers)
         if previous:
             states = previous.values()
@@ -592,7 +586,8 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
         state = to_torch(self._states[name], rows.device, torch.float64)
         zscore = ZScore(**state["zscore"])
         finish = None if state["finish"] is None else Affine(**state["finish"])
-        return partial(features, zscore=zscore, encoder=state["encoder"], finish=finish)
+        encoder = state["encoder"]
+        return partial(view_features, zscore=zscore, encoder=encoder, finish=finish)
 
     @property
     def _metric(self):
@@ -617,7 +612,7 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
         return tags
 
 
-def features(X, zscore, encoder, finish):
+def view_features(X, zscore, encoder, finish):
     """Return the features of rows of a view; finish is an affine map or None."""
     F = encode(standardize(X, zscore), encoder)
     return F if finish is None else unit_projection(unit_rows(F), finish)

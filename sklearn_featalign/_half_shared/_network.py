@@ -71,16 +71,3 @@ def head_weights(n_components, n_outputs, generator, centers=None):
     weight, bias = linear_weights(n_components, n_outputs, generator)
     layer = {"weight": weight, "bias": bias} if centers is None else {"weight": centers}
     return layer | {"log_scale": weight.new_tensor(math.log(_LOGIT_SCALE))}
-
-
-def class_centers(features, present, classes):
-    """Return the sum over rows and views of the features of each class, unit length.
-
-    `present`, of shape (n_samples, n_views), says which views each row has.
-    """
-    rows = sum(F * mask[:, None] for F, mask in zip(features, present.T, strict=True))
-    order = torch.argsort(classes, stable=True)
-    counts = torch.bincount(classes).tolist()
-    if len(counts) == len(classes):
-        return normalize(rows[order])
-    return normalize(torch.stack([part.sum(0) for part in rows[order].split(counts)]))

@@ -15,21 +15,11 @@ TARGETS = (*ROW_IS_CLASS, "random", "y", "joint_pca", "cluster")
 
 
 def make_target(target, loss, y, views, n_classes, n_components, random_state):
-    """Return the values that the head predicts.
+    """Return the values that the head predicts from z-scored views.
 
-    Views are a list of z-scored tensors of shape (n_samples, n_view_features), with
-    zeros in rows that lack the view.
-
-    Returns
-    -------
-    values : ndarray of shape (n_samples,), int64, or (n_samples, n_outputs), float32
-        Classes from 0, or values of mean 0 and standard deviation 1 (over all columns
-        together for principal components).
-
-    Raises
-    ------
-    ValueError
-        If target and loss are incompatible, or if y is unsuitable for them.
+    They are classes from 0, of shape (n_samples,), int64, or numbers of shape
+    (n_samples, n_outputs), float32, with mean 0 and standard deviation 1 (over all
+    columns together for principal components).
     """
     n_samples = len(views[0])
     if target == "joint_pca":

@@ -16,14 +16,8 @@ _PATIENCE = 10
 class ViewRows(NamedTuple):
     """Z-scored rows that have at least one view.
 
-    Attributes
-    ----------
-    where : ndarray of int of shape (n_samples,)
-        Their positions in X.
-    Z : list of tensor of shape (n_samples, n_view_features), float32
-        The columns of each view, zero in rows that lack it.
-    present : tensor of shape (n_samples, n_views), bool
-        Which views each row has.
+    `where` has their positions in X. `Z` has a float32 tensor for each view, zero in
+    rows that lack it. `present`, (n_samples, n_views), says which views each row has.
     """
 
     where: np.ndarray
