@@ -44,11 +44,12 @@ CONSTANTS_KERNEL = (0.3, 0.5, 0.7, 0.9)
 MAX_KERNEL_COMPONENTS = 1000
 MAX_LANDMARKS = 3000
 # The recommended setting of half-shared networks.
-HALF_SHARED = {
-    "n_components": 128,
+HALF_SHARED = {"n_components": 128, "init": "rcca"}
+# Its values, without the start.
+RANDOM_START = {
     "hidden_layer_sizes": (256, 256),
     "scaling": "view",
-    "init": "rcca",
+    "init": None,
     "finish": "rcca",
     "affinity_weight": 100,
     "contrastive_weight": 1,
@@ -280,7 +281,7 @@ ABLATIONS = {
     "no finish": {"finish": None},
     "no affinity term": {"affinity_weight": 0},
     "z-scored columns": {"scaling": "columns"},
-    "random start": {"init": None},
+    "random start": RANDOM_START,
     "closed form alone": {"finish": None, "max_epochs": 1, "lr": 1e-30},
 }
 ABLATIONS = {

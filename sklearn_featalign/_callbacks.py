@@ -1,4 +1,4 @@
-"""The bridge from a fit to the callbacks of scikit-learn."""
+"""Calls of scikit-learn's callbacks during a fit."""
 
 from contextlib import contextmanager
 
@@ -26,7 +26,7 @@ class FitTask:
 
     @contextmanager
     def subtask(self, name):
-        """Tell the callbacks of a part of the fit that leaves nothing fitted yet."""
+        """Run a part of the fit, after which nothing is fitted yet, as a subtask."""
         context = self.context.subcontext(task_name=name)
         self.begin(context)
         yield

@@ -1,4 +1,4 @@
-"""Multilayer perceptrons as dicts of weights, which train and which transform."""
+"""Multilayer perceptrons as dicts of weights, for training and for transform."""
 
 import torch
 from torch.nn.functional import gelu, linear, normalize
@@ -7,7 +7,7 @@ from sklearn_featalign._views import is_width
 
 
 def check_hidden_layer_sizes(widths):
-    """Raise an error unless widths of layers are integers of at least one."""
+    """Raise an error unless the widths of layers are positive integers."""
     if not all(is_width(n) and n >= 1 for n in widths):
         raise ValueError(
             f"hidden_layer_sizes must be integers of at least 1, got {widths}."
@@ -15,78 +15,52 @@ def check_hidden_layer_sizes(widths):
 
 
 def linear_weights(n_inputs, n_outputs, generator):
-    """Return the initial weight and bias of a linear layer, drawn from a generator.
-
-    Both are uniform within ``n_inputs ** -0.5``, as in `torch.nn.Linear`.
-    """
+    """Return weight and bias, uniform within ``n_inputs ** -0.5`` as torch's Linear."""
     bound = n_inputs**-0.5
-    return (
-        torch.empty(shape, dtype=torch.float32, device=generator.device).uniform_(
-            -bound, bound, generator=generator
-        )
+    weight, bias = (
+        torch.empty(shape, dtype=torch.float32, device=generator.device)
         for shape in ((n_outputs, n_inputs), (n_outputs,))
     )
+    weight.uniform_(-bound, bound, generator=generator)
+    bias.uniform_(-bound, bound, generator=generator)
+    return weight, bias
 
 
 def encoder_weights(widths, generator, start=None):
-    """Return the initial weights of an encoder.
+    """Return the initial weights of an encoder, ``weight0``, ``bias0``, ``weight1``...
 
-    Parameters
-    ----------
-    widths : sequence of int
-        Of the input, the hidden layers and the output.
-    generator : torch.Generator
-    start : tuple of tensors of shape (n_components, n_features) and (n_components,)
-        Optional weight and bias of a linear map that is added to the layers. The last
-        layer then starts at zero, so that the encoder starts as this map.
-
-    Returns
-    -------
-    weights : dict of str to tensor
-        ``weight0``, ``bias0``, ``weight1`` and so on, and ``skip``, the weight of the
-        linear map, if there is one.
+    `widths` are those of the input, the hidden layers and the output. `start` has the
+    weight, called ``skip``, and the bias of a linear map that is added to the layers:
+    the last layer then starts at zero, so that the encoder starts as this map.
     """
     weights = {}
     for i, (n_in, n_out) in enumerate(zip(widths[:-1], widths[1:], strict=True)):
-        weights[f"weight{i}"], weights[f"bias{i}"] = linear_weights(
-            n_in, n_out, generator
-        )
+        weight, bias = linear_weights(n_in, n_out, generator)
+        weights |= {f"weight{i}": weight, f"bias{i}": bias}
     if start is not None:
-        weights["skip"], bias = start
-        weights[f"weight{i}"].zero_()
-        weights[f"bias{i}"] = bias
+        weight.zero_()
+        weights["skip"], weights[f"bias{i}"] = start
     return weights
 
 
 def encoder_widths(weights):
-    """Return the widths of an encoder, from its weights."""
+    """Return the widths of an encoder with these weights."""
     layers = [w for name, w in weights.items() if name.startswith("weight")]
     return [layers[0].shape[1], *(len(weight) for weight in layers)]
 
 
 def encode(Z, weights, activation=gelu):
-    """Return the features of standardised rows.
+    """Return the output of an encoder, of shape (n_samples, n_components).
 
-    An activation stands between linear layers. With ``skip`` among the weights a linear
-    map of the rows is added, and the features are scaled to unit length.
-
-    Parameters
-    ----------
-    Z : tensor of shape (n_samples, n_features)
-    weights : mapping of str to tensor
-        As from `encoder_weights`, in the dtype of Z.
-    activation : callable
-
-    Returns
-    -------
-    F : tensor of shape (n_samples, n_components)
+    The activation is applied between linear layers. If the weights from
+    `encoder_weights` have a ``skip``, this linear map of Z is added and the output is
+    scaled to unit length.
     """
     n_layers = sum(name.startswith("weight") for name in weights)
     F = Z
     for i in range(n_layers):
-        F = linear(
-            activation(F) if i else F, weights[f"weight{i}"], weights[f"bias{i}"]
-        )
+        F = activation(F) if i else F
+        F = linear(F, weights[f"weight{i}"], weights[f"bias{i}"])
     return normalize(F + linear(Z, weights["skip"])) if "skip" in weights else F
 
 

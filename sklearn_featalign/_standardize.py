@@ -1,4 +1,4 @@
-"""Z-scores of rows of any magnitude."""
+"""Z-scores of columns of any magnitude."""
 
 from typing import NamedTuple
 
@@ -6,22 +6,17 @@ import torch
 
 from sklearn_featalign._linalg import column_range
 
-# Z-scores are clipped here, so that one row far out does not dominate the others.
+# Z-scores are clipped here, so that no outlier dominates the other rows.
 _LARGEST_Z = 10.0
-
-# Differences are clipped here before they overflow.
-_LARGEST = 2.0**1023
 
 
 class ZScore(NamedTuple):
-    """Mean and standard deviation of columns, in units that no magnitude degrades.
+    """Range of each column, and its mean and deviation when scaled to [-1, 1].
 
     Attributes
     ----------
-    middle, half_range : tensor of shape (n_features,)
-        Each column is first shifted and scaled to lie between -1 and 1.
-    mean, std : tensor of shape (n_features,)
-        Mean and standard deviation (``ddof=1``) of the columns so scaled.
+    middle, half_range, mean, std : tensor of shape (n_features,)
+        The standard deviation has ``ddof=1``.
     """
 
     middle: torch.Tensor
@@ -52,17 +47,16 @@ def fit_zscore(batches, n_samples, scaling="columns"):
     )
     std = (squares / (n_samples - 1)).sqrt()
     if scaling == "view":
-        # Widths are in units of the widest column; a constant column has std inf.
+        # The unit of widths is the widest column. A constant column gets std = inf.
         widths = half_range / half_range.max()
         std = (std * widths).square().mean().sqrt() / widths
     return ZScore(middle, half_range, mean, std)
 
 
 def within_range(X, middle, half_range):
-    """Return columns shifted and scaled to lie within -1 and 1; constant ones are 0."""
-    Z = (X - middle).clamp_(-_LARGEST, _LARGEST)
+    """Return columns shifted and scaled to [-1, 1]; constant columns become 0."""
     constant = half_range == 0
-    Z /= torch.where(constant, 1.0, half_range)
+    Z = (X - middle).div_(torch.where(constant, 1.0, half_range))
     return torch.where(constant, 0.0, Z)
 
 

@@ -1,4 +1,4 @@
-"""Training by skorch: batches, the net, and callbacks of scikit-learn."""
+"""Training by skorch: batches, the net, and the callbacks of scikit-learn."""
 
 import math
 from contextlib import suppress
@@ -14,14 +14,7 @@ _WARM_UP = 0.1
 
 
 class PairedRows(torch.utils.data.Dataset):
-    """Rows of several views, and their targets.
-
-    Parameters
-    ----------
-    views : list of tensor of shape (n_samples, n_view_features)
-    targets : object, optional
-        ``targets.take(rows)`` returns those of some rows.
-    """
+    """Rows of several views, a list of tensors, with targets for ``take(rows)``."""
 
     def __init__(self, views, targets=None):
         self.views = views
@@ -40,12 +33,7 @@ class PairedRows(torch.utils.data.Dataset):
 class Batches:
     """Shuffled batches of about equal size, none of which has a single row.
 
-    Parameters
-    ----------
-    dataset : PairedRows
-    batch_size : int
-        Largest size. A batch has three rows where two would leave a single row.
-    generator : torch.Generator
+    They have at most `batch_size` rows, or 3 where batches of 2 would leave one over.
     """
 
     def __init__(self, dataset, batch_size, generator):
@@ -68,14 +56,7 @@ class Batches:
 
 
 class LossNet(NeuralNet):
-    """skorch's net with a loss that also sees the network and its input.
-
-    Parameters
-    ----------
-    module : torch.nn.Module
-    loss : callable
-        Maps the network, its output, the targets and the views of a batch to a scalar.
-    """
+    """skorch's net with ``loss(network, output, targets, views)`` of a batch."""
 
     def __init__(self, module, *, loss, **kwargs):
         super().__init__(module, criterion=torch.nn.Identity, **kwargs)
@@ -91,13 +72,14 @@ class LossNet(NeuralNet):
 
 
 class StopTraining(Exception):
-    """Raised by a callback to end the training early."""
+    """A callback raises it to end the training early."""
 
 
 class SklearnCallbacks(Callback):
-    """Calls scikit-learn's callbacks in each epoch, and ends training early.
+    """Calls scikit-learn's callbacks in each epoch, and may end training early.
 
-    skorch's own ways to stop do not serve: its fit swallows a KeyboardInterrupt.
+    It raises `StopTraining` because skorch's own signal, a KeyboardInterrupt, would not
+    differ from an interrupt by the user.
 
     Parameters
     ----------
@@ -105,7 +87,7 @@ class SklearnCallbacks(Callback):
     fitted_attributes : callable
         Returns the attributes of the estimator as fitted so far.
     monitor : callable, optional
-        Takes the network after each epoch and returns whether to stop.
+        Maps the network after each epoch to whether to stop.
     """
 
     def __init__(self, task, fitted_attributes, monitor=None):
@@ -114,7 +96,7 @@ class SklearnCallbacks(Callback):
         self.monitor = monitor
 
     def on_epoch_begin(self, net, **kwargs):
-        """Begin a subtask."""
+        """Begin the subtask of an epoch."""
         self.epoch = self.task.context.subcontext(task_name="epoch")
         self.task.begin(self.epoch)
 
@@ -133,7 +115,7 @@ class SklearnCallbacks(Callback):
 
 
 def warm_up_and_cosine(step, n_steps):
-    """Return the factor of the learning rate in a step: a rise, then half a cosine."""
+    """Return the factor of the learning rate: a linear rise, then half a cosine."""
     n_rising = max(1, round(_WARM_UP * n_steps))
     if step < n_rising:
         return (step + 1) / (n_rising + 1)
@@ -154,31 +136,22 @@ def train(
     weight_decay=_WEIGHT_DECAY,
     lr_factor=warm_up_and_cosine,
 ):
-    """Train a network by AdamW, which without weight decay is Adam.
+    """Train a network by AdamW (Adam without weight decay) and return the history.
 
     Parameters
     ----------
     network : torch.nn.Module
-        Takes the views of a batch, a list of tensors.
+        Maps the list of views of a batch to its output.
     dataset : PairedRows
     loss : callable
-        As for `LossNet`.
-    max_epochs : int
-    lr : float
-        Highest learning rate.
-    batch_size : int
+        Maps the network, its output, the targets and the views of a batch to a scalar.
+    max_epochs, lr, batch_size : number
     generator : torch.Generator
-        Shuffles the rows into batches.
+        It shuffles the rows.
     sklearn_callbacks : SklearnCallbacks
     weight_decay : float
     lr_factor : callable or None
-        Maps a step and the number of steps to the factor of the learning rate. By
-        default it rises over a tenth of the steps, then falls as a cosine. None keeps
-        the rate constant.
-
-    Returns
-    -------
-    history : skorch.history.History
+        Maps ``(step, n_steps)`` to the factor of `lr`; None keeps the rate constant.
     """
     callbacks = [sklearn_callbacks]
     if lr_factor is not None:
@@ -191,7 +164,7 @@ def train(
         loss=loss,
         optimizer=torch.optim.AdamW,
         # A fused optimiser keeps its state on the device of the parameters, even if
-        # another one is torch's default.
+        # torch's default device is another one.
         optimizer__fused=True,
         optimizer__weight_decay=weight_decay,
         lr=lr,
@@ -206,7 +179,7 @@ def train(
     net.initialize()
     net.notify("on_train_begin", X=dataset, y=None)
     with torch.enable_grad(), suppress(StopTraining):
-        # fit_loop, unlike fit, lets a KeyboardInterrupt through.
+        # Unlike fit, fit_loop does not swallow a KeyboardInterrupt.
         net.fit_loop(dataset)
     if not all(weight.isfinite().all() for weight in network.parameters()):
         raise ValueError(

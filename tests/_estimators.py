@@ -53,7 +53,10 @@ WITH_LANDMARKS = {
     ),
 }
 MLP = {"max_epochs": 3, "random_state": 0}
+# The settings of the document instead of those of "auto".
 CLOSED_FORM = {"init": "rcca", "finish": "rcca", "n_components": 3, "input_noise": 0.1}
+CLOSED_FORM |= {"hidden_layer_sizes": (32, 32), "scaling": "columns", "lr": 0.01}
+CLOSED_FORM |= {"affinity_weight": 1.0, "contrastive_weight": 0.0}
 ALIGNERS = WITH_LANDMARKS | {
     "mlp": HalfSharedMLPAligner(**MLP),
     "mlp views": HalfSharedMLPAligner(views=[2, 2], batch_size=50, **MLP),

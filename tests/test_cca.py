@@ -5,15 +5,14 @@ import pytest
 import torch
 from _samples import generalised
 
+from sklearn_featalign import _memory
 from sklearn_featalign._half_shared._cca import (
-    apply_map,
-    canonical_maps,
+    RidgeCCA,
+    apply_affine,
     choose_ridge,
-    fit_cca,
-    mean_and_covariance,
-    pair_mrr,
-    side_by_side,
-    view_spectra,
+    pairwise_mrr,
+    stacked_moments,
+    weighted,
     whitening,
 )
 from sklearn_featalign.metrics import mean_reciprocal_rank
@@ -37,17 +36,10 @@ def arrays(views):
     return [X.numpy() for X in views]
 
 
-def maps_of(views, covariance, ridge, k):
-    blocks = side_by_side(views)
-    return canonical_maps(
-        covariance, blocks, view_spectra(covariance, blocks), ridge, k
-    )
-
-
-def test_moments_are_those_of_numpy():
+def test_moments_are_those_of_numpy(monkeypatch):
+    monkeypatch.setattr(_memory, "FLOAT64_ROWS", 7)
     rows = 5 + np.random.default_rng(0).normal(size=(50, 4))
-    batches = torch.from_numpy(rows).split(7)
-    mean, covariance = mean_and_covariance(lambda f: map(f, batches), 50)
+    mean, covariance = stacked_moments(torch.from_numpy(rows).split([3, 1], dim=1))
     np.testing.assert_allclose(mean, rows.mean(0), rtol=1e-13)
     np.testing.assert_allclose(covariance, np.cov(rows.T), atol=1e-12)
 
@@ -64,12 +56,11 @@ def test_whitening_whitens_with_the_ridge():
 def test_maps_solve_the_generalised_eigenproblem(widths, ridge):
     views = make_views(widths=widths)
     k = min(widths)
-    _, covariance = mean_and_covariance(lambda f: [f(torch.cat(views, 1))], 300)
-    maps, correlations = maps_of(views, covariance, ridge, k)
+    maps, correlations = RidgeCCA(views, k).fit(ridge)
     values, vectors = generalised(arrays(views), ridge)
     expected = values[:k] / (len(widths) - 1)
     np.testing.assert_allclose(correlations, np.maximum(expected, 0), atol=1e-9)
-    stacked = torch.cat(maps).numpy()
+    stacked = torch.cat([affine.matrix for affine in maps]).numpy()
     vectors = vectors[:, :k] * len(widths) ** 0.5
     np.testing.assert_allclose(
         stacked * np.sign(stacked[0]), vectors * np.sign(vectors[0]), atol=1e-6
@@ -78,8 +69,7 @@ def test_maps_solve_the_generalised_eigenproblem(widths, ridge):
 
 def test_two_views_are_narrowed_without_loss():
     views = make_views(widths=(30, 25), n_hidden=10)
-    _, covariance = mean_and_covariance(lambda f: [f(torch.cat(views, 1))], 300)
-    _, correlations = maps_of(views, covariance, 0.1, 3)
+    _, correlations = RidgeCCA(views, 3).fit(0.1)
     np.testing.assert_allclose(
         correlations, generalised(arrays(views), 0.1)[0][:3], atol=1e-9
     )
@@ -87,8 +77,7 @@ def test_two_views_are_narrowed_without_loss():
 
 def test_more_views_are_narrowed_with_little_loss():
     views = make_views(widths=(30, 25, 20), n_hidden=10, noise=2.0)
-    _, covariance = mean_and_covariance(lambda f: [f(torch.cat(views, 1))], 300)
-    _, correlations = maps_of(views, covariance, 0.1, 5)
+    _, correlations = RidgeCCA(views, 5).fit(0.1)
     expected = generalised(arrays(views), 0.1)[0][:5] / 2
     assert (correlations.numpy() <= expected + 1e-9).all()
     np.testing.assert_allclose(correlations, expected, rtol=0.02)
@@ -96,11 +85,8 @@ def test_more_views_are_narrowed_with_little_loss():
 
 def test_without_a_ridge_they_are_canonical_correlations():
     X, Y = make_views()
-    maps, correlations = fit_cca([X, Y], 1e-10, 7)
-    F, G = (
-        apply_map(Z, affine, torch.ones(7, dtype=Z.dtype))
-        for Z, affine in zip((X, Y), maps, strict=True)
-    )
+    maps, correlations = RidgeCCA([X, Y], 7).fit(1e-10)
+    F, G = map(apply_affine, (X, Y), maps)
     np.testing.assert_allclose(F.mean(0), 0, atol=1e-9)
     np.testing.assert_allclose(np.cov(F.T), np.eye(7), atol=1e-6)
     np.testing.assert_allclose(
@@ -109,7 +95,7 @@ def test_without_a_ridge_they_are_canonical_correlations():
 
 
 def test_missing_components_are_zero():
-    maps, correlations = fit_cca(make_views(widths=(2, 5)), 0.1, 4)
+    maps, correlations = RidgeCCA(make_views(widths=(2, 5)), 4).fit(0.1)
     assert [A.shape[1] for A, _ in maps] == [4, 4]
     assert (correlations[:2] > 0).all() and (correlations[2:] == 0).all()
     assert all((A[:, 2:] == 0).all() and (b[2:] == 0).all() for A, b in maps)
@@ -134,10 +120,23 @@ def test_the_ridge_finds_most_of_the_pairs_that_are_left_out(seed):
     scores = [score(ridge) for ridge in ridges]
     assert len(set(scores)) > 2
     generator = torch.Generator().manual_seed(seed)
-    assert choose_ridge(views, ridges, k, 1, generator) == ridges[np.argmax(scores)]
+    assert choose_ridge(views, ridges, k, generator) == ridges[np.argmax(scores)]
+    assert choose_ridge(views, [7.0], k, generator) == 7
+    assert choose_ridge([X[:9] for X in views], ridges, k, generator) == 1
 
 
-def test_pair_mrr_is_the_mean_over_ordered_pairs():
+def test_the_leading_outputs_are_weighted():
+    X, _ = make_views()
+    maps, correlations = RidgeCCA([X, X[:, :5]], 5).fit(0.1)
+    (narrow, _) = weighted(maps, correlations[:3])
+    np.testing.assert_allclose(
+        apply_affine(X, narrow),
+        apply_affine(X, maps[0])[:, :3] * correlations[:3],
+        atol=1e-12,
+    )
+
+
+def test_pairwise_mrr_is_the_mean_over_ordered_pairs():
     F, G, H = (X[:, :4] for X in make_views(40, (4, 4, 5)))
     expected = np.mean(
         [
@@ -145,7 +144,7 @@ def test_pair_mrr_is_the_mean_over_ordered_pairs():
             for A, B in [(F, G), (G, F), (F, H), (H, F), (G, H), (H, G)]
         ]
     )
-    assert pair_mrr([F, G, H]) == pytest.approx(expected, abs=1e-12)
+    assert pairwise_mrr([F, G, H]) == pytest.approx(expected, abs=1e-12)
 
 
 def test_errors():

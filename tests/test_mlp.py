@@ -5,12 +5,11 @@ import pytest
 import torch
 from scipy.stats import kstest
 
-from sklearn_featalign._half_shared._network import (
-    HalfSharedNetwork,
+from sklearn_featalign._half_shared._network import HalfSharedNetwork, head_weights
+from sklearn_featalign._mlp import (
     encode,
     encoder_weights,
     encoder_widths,
-    head_weights,
     linear_weights,
 )
 
@@ -56,21 +55,21 @@ def test_an_encoder_starts_at_the_map_it_is_given(hidden):
     np.testing.assert_allclose(F, expected, atol=1e-6)
 
 
-def make_network(input_noise=0.0, start=None):
+def make_network(input_noise=0.0, centers=None):
     encoders = [encoder_weights([5, 4, 3], generator(seed)) for seed in (0, 1)]
-    head = head_weights(3, 6, generator(2), start)
+    head = head_weights(3, 6, generator(2), centers)
     return HalfSharedNetwork(encoders, head, input_noise, generator(3))
 
 
 def test_noise_is_there_in_training_alone():
     network = make_network(0.5)
     Z = torch.zeros((4000, 5))
-    blurred = network.blur(Z).flatten().numpy()
-    assert kstest(blurred / 0.5, "norm").pvalue > 0.01
-    first, second = network(view0=Z, view1=Z)[0], network(view0=Z, view1=Z)[0]
+    noise = network.add_noise(Z).flatten().numpy()
+    assert kstest(noise / 0.5, "norm").pvalue > 0.01
+    first, second = network([Z, Z])[0], network([Z, Z])[0]
     assert not torch.equal(first, second)
     network.eval()
-    still = network(view0=Z, view1=Z)[0]
+    still = network([Z, Z])[0]
     torch.testing.assert_close(still, encode(Z, network.encoders[0]))
 
 
@@ -86,7 +85,7 @@ def test_heads():
     centers = torch.randn((6, 3), generator=generator(5))
     cosines = torch.cosine_similarity(F[:, None], centers, dim=2)
     F = torch.nn.functional.normalize(F)
-    network = make_network(start=centers)
+    network = make_network(centers=centers)
     torch.testing.assert_close(network.predict(F).detach(), cosines / 0.07)
     network.head["log_scale"].data.fill_(9.0)
     assert network.scale.item() == 100
@@ -94,5 +93,5 @@ def test_heads():
 
 def test_global_generator_is_left_alone():
     before = torch.get_rng_state()
-    make_network(0.5)(view0=torch.zeros((2, 5)), view1=torch.zeros((2, 5)))
+    make_network(0.5)(2 * [torch.zeros((2, 5))])
     assert torch.equal(torch.get_rng_state(), before)

@@ -11,7 +11,7 @@ from sklearn.base import clone
 from sklearn.callback import ScoringMonitor
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import pairwise_distances
-from sklearn.model_selection import GridSearchCV
+from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import normalize
 
@@ -21,6 +21,29 @@ from sklearn_featalign.metrics import (
     mean_reciprocal_rank,
     retrieval_accuracy,
 )
+
+# What "auto" is with init=None, and with init="rcca".
+DOCUMENT = {
+    "hidden_layer_sizes": (32, 32),
+    "scaling": "columns",
+    "affinity_weight": 1.0,
+    "contrastive_weight": 0.0,
+    "input_noise": 0.0,
+    "finish": None,
+    "max_epochs": 300,
+    "lr": 0.01,
+}
+RECOMMENDED = {
+    "hidden_layer_sizes": (256, 256),
+    "scaling": "view",
+    "affinity_weight": 100,
+    "contrastive_weight": 1,
+    "input_noise": 0.5,
+    "finish": "rcca",
+    "max_epochs": 60,
+    "lr": 6e-4,
+}
+AUTO = dict.fromkeys(DOCUMENT, "auto")
 
 # An epoch that changes nothing.
 STILL = {"max_epochs": 1, "lr": 1e-30}
@@ -48,17 +71,86 @@ def zscored_view(X, X_new):
 
 
 def make(**params):
-    return HalfSharedMLPAligner(**({"views": [20, 15], "random_state": 0} | params))
+    """Return an aligner of two views, with the settings of the document."""
+    params = {"views": [20, 15], "random_state": 0} | DOCUMENT | params
+    return HalfSharedMLPAligner(**params)
 
 
 def test_the_document_is_the_default():
     aligner = HalfSharedMLPAligner()
-    assert aligner.hidden_layer_sizes == (32, 32) and aligner.target == "index"
-    assert aligner.loss == "cross_entropy" and aligner.affinity_weight == 1
-    for name in ("init", "finish"):
-        assert getattr(aligner, name) is None
-    for name in ("pull_weight", "contrastive_weight", "input_noise"):
-        assert getattr(aligner, name) == 0
+    assert aligner.target == "index" and aligner.loss == "cross_entropy"
+    assert aligner.init is None and aligner.pull_weight == 0
+    assert {name: getattr(aligner, name) for name in AUTO} == AUTO
+    X = np.hstack(make_views(40))
+    views = {"views": [20, 15], "random_state": 0}
+    out = HalfSharedMLPAligner(**views).fit(X).transform(X)
+    np.testing.assert_array_equal(out, make().fit(X).transform(X))
+
+
+@pytest.mark.parametrize("init", [None, "rcca"])
+def test_auto_is_what_the_documentation_says(init):
+    X = np.hstack(make_views(60))
+    settings = {None: DOCUMENT, "rcca": RECOMMENDED}[init]
+    auto = make(init=init, **AUTO).fit(X)
+    explicit = make(init=init, **settings).fit(X)
+    np.testing.assert_array_equal(auto.transform(X), explicit.transform(X))
+    np.testing.assert_array_equal(auto.loss_curve_, explicit.loss_curve_)
+    assert auto.n_iter_ == settings["max_epochs"]
+    # The parameters themselves stay, in a clone as well.
+    assert {name: getattr(clone(auto), name) for name in AUTO} == AUTO
+    # Another init is another setting, in the next fit of the same aligner.
+    other = {None: "rcca", "rcca": None}[init]
+    refit = auto.set_params(init=other).fit(X).transform(X)
+    again = make(init=other, **AUTO).fit(X).transform(X)
+    np.testing.assert_array_equal(refit, again)
+
+
+@pytest.mark.parametrize("name", DOCUMENT)
+def test_each_value_may_be_given_beside_auto(name):
+    X = np.hstack(make_views(40))
+    aligner = make(init="rcca", **AUTO).set_params(**{name: DOCUMENT[name]})
+    expected = make(init="rcca", **(RECOMMENDED | {name: DOCUMENT[name]}))
+    np.testing.assert_array_equal(
+        aligner.fit(X).transform(X), expected.fit(X).transform(X)
+    )
+    recommended = make(init="rcca", **RECOMMENDED).fit(X)
+    assert not np.array_equal(aligner.transform(X), recommended.transform(X))
+
+
+def test_auto_in_a_warm_start_and_in_early_stopping():
+    X = np.hstack(make_views(60))
+    params = {"init": "rcca", "warm_start": True, "early_stopping": True}
+    auto, explicit = (make(**params | given) for given in (AUTO, RECOMMENDED))
+    for aligner in (auto, explicit):
+        aligner.set_params(max_epochs=2).fit(X).set_params(max_epochs=1).fit(X)
+    assert auto.n_iter_ == 3
+    np.testing.assert_array_equal(auto.transform(X), explicit.transform(X))
+    np.testing.assert_array_equal(auto.loss_curve_, explicit.loss_curve_)
+
+
+def test_callbacks_are_told_how_many_epochs_auto_is():
+    class Counter(Recorder):
+        def on_fit_task_begin(self, estimator, context):
+            super().on_fit_task_begin(estimator, context)
+            if context.task_name == "fit":
+                self.max_subtasks = context.max_subtasks
+
+    X = np.hstack(make_views(20))
+    for init, max_epochs in ((None, 300), ("rcca", 60)):
+        counter = Counter(stop_after=1)
+        make(init=init, **AUTO).set_callbacks(counter).fit(X)
+        assert counter.max_subtasks == max_epochs
+
+
+def test_a_search_over_init_compares_whole_settings():
+    X = np.hstack(make_views(60))
+    auto = make(**AUTO | {"max_epochs": 3})
+    search = GridSearchCV(auto, {"init": [None, "rcca"]}, cv=2, error_score="raise")
+    scores = search.fit(X).cv_results_["mean_test_score"]
+    settings = ({**DOCUMENT, "init": None}, {**RECOMMENDED, "init": "rcca"})
+    for score, params in zip(scores, settings, strict=True):
+        explicit = make(**params | {"max_epochs": 3})
+        assert cross_val_score(explicit, X, cv=2).mean() == score
 
 
 def test_features_are_those_of_a_three_layer_network_on_zscored_rows():

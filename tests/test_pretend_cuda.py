@@ -442,7 +442,7 @@ MUTANTS = {
         "type for generator",
     ),
     "gradients off the device": (
-        "mlp", HalfSharedMLPAligner, "_make_goals",
+        "mlp", HalfSharedMLPAligner, "_make_targets",
         ", device=rows.Z[0].device", "", "same device",
     ),
 }  # fmt: skip

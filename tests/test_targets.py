@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from _samples import blobs
 from sklearn.decomposition import PCA
 from sklearn.metrics import adjusted_rand_score
@@ -11,9 +12,8 @@ from sklearn_featalign._half_shared._targets import make_target
 
 def make(target, loss="cross_entropy", y=None, n_classes=10, n_components=3, seed=0):
     random_state = np.random.RandomState(seed)
-    return make_target(
-        target, loss, y, blobs, 120, n_classes, n_components, random_state
-    )
+    views = torch.from_numpy(blobs()).split([3, 1], dim=1)
+    return make_target(target, loss, y, views, n_classes, n_components, random_state)
 
 
 def test_each_row_is_a_class():

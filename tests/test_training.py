@@ -9,22 +9,19 @@ from skorch.callbacks import Callback
 from torch.nn.functional import cross_entropy, mse_loss, normalize
 
 from sklearn_featalign._half_shared._losses import (
+    Targets,
     affinity_loss,
     batch_affinity,
     contrastive_loss,
+    half_shared_loss,
 )
-from sklearn_featalign._half_shared._network import (
-    HalfSharedNetwork,
-    encode,
-    encoder_weights,
-    head_weights,
-)
+from sklearn_featalign._half_shared._network import HalfSharedNetwork, head_weights
+from sklearn_featalign._mlp import encode, encoder_weights
 from sklearn_featalign._training import (
     _WEIGHT_DECAY,
     Batches,
     PairedRows,
     StopTraining,
-    half_shared_loss,
     train,
     warm_up_and_cosine,
 )
@@ -38,7 +35,7 @@ def generator(seed=0):
 
 def make_rows(n_samples=50):
     Z = [torch.randn((n_samples, d), generator=generator(d)) for d in (5, 4)]
-    return PairedRows(Z, {"target": torch.arange(n_samples)})
+    return PairedRows(Z, Targets(torch.arange(n_samples)))
 
 
 def make_network(n_outputs=50, input_noise=0.0, centers=None):
@@ -51,7 +48,7 @@ def make_network(n_outputs=50, input_noise=0.0, centers=None):
 @pytest.mark.parametrize("batch_size", [2, 10, 50, 1000])
 def test_batches_hold_each_row_once_and_none_is_alone(n_samples, batch_size):
     batches = Batches(make_rows(n_samples), batch_size, generator())
-    epochs = [[y["target"] for _, y in batches] for _ in range(2)]
+    epochs = [[targets.head for _, targets in batches] for _ in range(2)]
     for parts in epochs:
         assert torch.equal(torch.cat(parts).sort().values, torch.arange(n_samples))
         sizes = [len(part) for part in parts]
@@ -62,15 +59,15 @@ def test_batches_hold_each_row_once_and_none_is_alone(n_samples, batch_size):
         assert not torch.equal(torch.cat(epochs[0]), torch.cat(epochs[1]))
 
 
-def test_views_and_goals_stay_together():
+def test_views_and_targets_stay_together():
     rows = make_rows()
-    for views, goals in Batches(rows, 10, generator()):
-        for name, Z in rows.views.items():
-            assert torch.equal(views[name], Z[goals["target"]])
+    for views, targets in Batches(rows, 10, generator()):
+        for Z, part in zip(rows.views, views, strict=True):
+            assert torch.equal(part, Z[targets.head])
 
 
 class Stop(Callback):
-    """A bridge that tells nobody, and stops after some epochs."""
+    """A callback that calls no other, and stops after some epochs."""
 
     def __init__(self, after=None):
         self.after = after
@@ -85,15 +82,15 @@ def test_training_is_that_of_a_bare_loop(batch_size):
     rows, network = make_rows(), make_network(input_noise=0.3)
     weights = {"affinity": 2.0, "pull": 0.5, "contrastive": 0.0}
 
-    def loss(network, features, goals, views):
+    def loss(network, features, targets, views):
         return half_shared_loss(
             network,
             features,
-            goals,
+            targets,
             views,
             weights=weights,
             loss="cross_entropy",
-            one_by_one=True,
+            row_is_class=True,
         )
 
     bare = copy.deepcopy(network)
@@ -110,13 +107,13 @@ def test_training_is_that_of_a_bare_loop(batch_size):
     losses, step = [], 0
     for _ in range(5):
         sums = 0.0
-        for views, goals in batches:
+        for views, targets in batches:
             optimizer.param_groups[0]["lr"] = 1e-2 * schedule[step]
             optimizer.zero_grad()
-            value = loss(bare, bare(**views), goals, views)
+            value = loss(bare, bare(views), targets, views)
             value.backward()
             optimizer.step()
-            sums += value.item() * len(goals["target"])
+            sums += value.item() * len(targets.head)
             step += 1
         losses.append(sums / len(rows))
     history = train(
@@ -127,7 +124,7 @@ def test_training_is_that_of_a_bare_loop(batch_size):
         lr=1e-2,
         batch_size=batch_size,
         generator=generator(2),
-        bridge=Stop(),
+        sklearn_callbacks=Stop(),
     )
     np.testing.assert_allclose(history[:, "train_loss"], losses, rtol=1e-5)
     for ours, theirs in zip(network.parameters(), bare.parameters(), strict=True):
@@ -139,12 +136,12 @@ def test_a_callback_stops_training():
     history = train(
         make_network(),
         make_rows(),
-        lambda network, features, goals, views: features[0].square().sum(),
+        lambda network, features, targets, views: features[0].square().sum(),
         max_epochs=10,
         lr=1e-2,
         batch_size=50,
         generator=generator(),
-        bridge=Stop(after=3),
+        sklearn_callbacks=Stop(after=3),
     )
     assert len(history) == 3
 
@@ -162,30 +159,30 @@ def test_an_interrupt_is_not_swallowed():
             lr=1e-2,
             batch_size=50,
             generator=generator(),
-            bridge=Stop(),
+            sklearn_callbacks=Stop(),
         )
 
 
 @pytest.mark.parametrize("n_steps", [1, 2, 10, 300])
 def test_the_rate_rises_and_falls(n_steps):
-    share = [warm_up_and_cosine(n_steps)(step) for step in range(n_steps)]
-    assert all(0 < value <= 1 for value in share)
-    top = int(np.argmax(share))
-    assert np.all(np.diff(share[: top + 1]) > 0) and np.all(np.diff(share[top:]) < 0)
+    factors = [warm_up_and_cosine(step, n_steps) for step in range(n_steps)]
+    assert all(0 < factor <= 1 for factor in factors)
+    top = int(np.argmax(factors))
+    rise, fall = np.diff(factors[: top + 1]), np.diff(factors[top:])
+    assert np.all(rise > 0) and np.all(fall < 0)
     if n_steps >= 10:
-        assert share[top] == 1 and top == n_steps // 10
-    # skorch asks for one more.
-    warm_up_and_cosine(n_steps)(n_steps)
+        assert factors[top] == 1 and top == n_steps // 10
+    # skorch asks for the factor of one more step.
+    warm_up_and_cosine(n_steps, n_steps)
 
 
-def evaluate(network, rows, goals=None, **params):
+def evaluate(network, rows, targets=None, **params):
     views, own = rows[:]
-    options = {"weights": WEIGHTS, "loss": "cross_entropy", "one_by_one": False}
-    features = network(**views)
-    loss = half_shared_loss(
-        network, features, own | (goals or {}), views, **(options | params)
-    )
-    return loss.item(), [F.detach() for F in features], list(views.values())
+    options = {"weights": WEIGHTS, "loss": "cross_entropy", "row_is_class": False}
+    features = network(views)
+    targets = own._replace(**(targets or {}))
+    loss = half_shared_loss(network, features, targets, views, **(options | params))
+    return loss.item(), [F.detach() for F in features], views
 
 
 def test_terms_add_up():
@@ -210,16 +207,16 @@ def test_terms_add_up():
 
 def test_classes_of_the_batch_are_all_that_single_rows_are_told_from():
     network, rows = make_network(), make_rows()
-    views, goals = rows[torch.tensor([7, 3, 44])]
-    features = network(**views)
+    views, targets = rows[torch.tensor([7, 3, 44])]
+    features = network(views)
     found = half_shared_loss(
         network,
         features,
-        goals,
+        targets,
         views,
         weights=WEIGHTS,
         loss="cross_entropy",
-        one_by_one=True,
+        row_is_class=True,
     )
     expected = sum(
         cross_entropy(network.predict(F)[:, [7, 3, 44]], torch.arange(3))
@@ -228,39 +225,38 @@ def test_classes_of_the_batch_are_all_that_single_rows_are_told_from():
     assert found.item() == pytest.approx(expected.item() / 2, rel=1e-6)
     # With all rows in the batch these are all there are.
     assert evaluate(network, rows)[0] == pytest.approx(
-        evaluate(network, rows, one_by_one=True)[0], rel=1e-6
+        evaluate(network, rows, row_is_class=True)[0], rel=1e-6
     )
 
 
 def test_values_are_told_by_their_squared_error():
     network = make_network(n_outputs=2)
     values = torch.randn((50, 2), generator=generator(9))
-    found, features, _ = evaluate(network, make_rows(), {"target": values}, loss="mse")
+    found, features, _ = evaluate(network, make_rows(), {"head": values}, loss="mse")
     expected = sum(mse_loss(network.predict(F), values) for F in features) / 2
     assert found == pytest.approx(expected.item(), rel=1e-6)
 
 
 def test_kept_affinities_are_those_of_other_rows_where_given():
     network, rows = make_network(), make_rows()
-    kept = {
-        f"affinity{v}": torch.randn((50, 6), generator=generator(v)) for v in (0, 1)
-    }
+    others = [torch.randn((50, 6), generator=generator(v)) for v in (0, 1)]
+    weights = WEIGHTS | {"affinity": 1.0}
     plain, features, _ = evaluate(network, rows)
-    found, *_ = evaluate(network, rows, kept, weights=WEIGHTS | {"affinity": 1.0})
+    found, *_ = evaluate(network, rows, {"affinity_targets": others}, weights=weights)
     expected = [
         affinity_loss(F, batch_affinity(T))
-        for F, T in zip(features, kept.values(), strict=True)
+        for F, T in zip(features, others, strict=True)
     ]
     assert found - plain == pytest.approx(sum(expected).item() / 2, rel=1e-4)
 
 
-@pytest.mark.parametrize("one_by_one", [False, True])
-def test_absent_views_have_no_say(one_by_one):
+@pytest.mark.parametrize("row_is_class", [False, True])
+def test_absent_views_have_no_say(row_is_class):
     network, rows = make_network(), make_rows()
     present = torch.ones((50, 2), dtype=torch.bool)
     present[:10, 0] = present[40:, 1] = False
     weights = {"affinity": 3.0, "pull": 2.0, "contrastive": 0.5}
-    params = {"weights": weights, "one_by_one": one_by_one}
+    params = {"weights": weights, "row_is_class": row_is_class}
     found, (F, G), (X, Y) = evaluate(network, rows, {"present": present}, **params)
     target = torch.arange(50)
     x, y, both = slice(10, None), slice(None, 40), slice(10, 40)
@@ -280,7 +276,7 @@ def test_absent_views_have_no_say(one_by_one):
         + 0.5 * contrastive_loss(normalize(F[both]), normalize(G[both]), 1 / 0.07)
     )
     assert found == pytest.approx(expected.item(), rel=1e-6)
-    rows.views["view0"][:10] = 1e3
+    rows.views[0][:10] = 1e3
     assert evaluate(network, rows, {"present": present}, **params)[0] == found
 
 

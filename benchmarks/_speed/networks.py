@@ -11,11 +11,14 @@ import torch
 from _dots import align_half_shared, document_affinity, judge, linear, make_dots
 from _methods import HALF_SHARED
 from _runs import compare_times, timed
-from sklearn_featalign._modules import HalfSharedNetwork, encoder_weights, head_weights
 from skorch.callbacks import Callback
 from torch import nn
 
-from sklearn_featalign._training import PairedRows, half_shared_loss, train
+from sklearn_featalign import HalfSharedMLPAligner
+from sklearn_featalign._half_shared._losses import Targets, half_shared_loss
+from sklearn_featalign._half_shared._network import HalfSharedNetwork, head_weights
+from sklearn_featalign._mlp import encoder_weights
+from sklearn_featalign._training import PairedRows, train
 
 
 def make_training(n_samples, n_features):
@@ -26,21 +29,22 @@ def make_training(n_samples, n_features):
     """
     *seeds, generator = (torch.Generator().manual_seed(seed) for seed in range(3))
     Z = [torch.randn((n_samples, n_features), generator=seed) for seed in seeds]
-    setting, width = HALF_SHARED, HALF_SHARED["n_components"]
-    widths = [n_features, *setting["hidden_layer_sizes"], width]
+    setting = HalfSharedMLPAligner(**HALF_SHARED)._setting
+    width = setting.n_components
+    widths = [n_features, *setting.hidden_layer_sizes, width]
     start = torch.randn((width, n_features), generator=generator), torch.zeros(width)
     centers = torch.randn((n_samples, width), generator=generator)
     network = HalfSharedNetwork(
         [encoder_weights(widths, generator, start) for _ in Z],
         head_weights(width, n_samples, generator, centers),
-        setting["input_noise"],
+        setting.input_noise,
         generator,
     )
-    weights = {"affinity": float(setting["affinity_weight"]), "pull": 0.0}
-    weights["contrastive"] = float(setting["contrastive_weight"])
+    weights = {"affinity": float(setting.affinity_weight), "pull": 0.0}
+    weights["contrastive"] = float(setting.contrastive_weight)
     loss = partial(half_shared_loss, weights=weights, loss="cross_entropy")
-    loss = partial(loss, one_by_one=True)
-    params = {"lr": setting["lr"], "batch_size": math.ceil(8 * n_samples**0.5)}
+    loss = partial(loss, row_is_class=True)
+    params = {"lr": setting.lr, "batch_size": math.ceil(8 * n_samples**0.5)}
     training = network, Z, loss, generator
     return {
         "bare loop": partial(train_bare, *training, **params),
@@ -50,9 +54,9 @@ def make_training(n_samples, n_features):
 
 def train_ours(network, Z, loss, generator, **params):
     """Train a network for an epoch as HalfSharedMLPAligner does."""
-    rows = PairedRows(Z, {"target": torch.arange(len(Z[0]))})
-    params |= {"generator": generator, "bridge": Callback(), "max_epochs": 1}
-    train(network, rows, loss, **params)
+    rows = PairedRows(Z, Targets(torch.arange(len(Z[0]))))
+    params |= {"generator": generator, "max_epochs": 1}
+    train(network, rows, loss, sklearn_callbacks=Callback(), **params)
 
 
 def train_bare(network, Z, loss, generator, lr, batch_size):
@@ -60,9 +64,9 @@ def train_bare(network, Z, loss, generator, lr, batch_size):
     optimizer = torch.optim.AdamW(network.parameters(), lr, fused=True)
     network.train()
     for part in torch.randperm(len(Z[0]), generator=generator).split(batch_size):
-        views = {f"view{v}": X[part] for v, X in enumerate(Z)}
+        views = [X[part] for X in Z]
         optimizer.zero_grad()
-        value = loss(network, network(**views), {"target": part}, views)
+        value = loss(network, network(views), Targets(part), views)
         value.backward()
         optimizer.step()
         value.item()

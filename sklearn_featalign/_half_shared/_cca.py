@@ -1,16 +1,93 @@
-"""Regularised canonical correlation analysis of two or more views, in closed form."""
+"""Regularised canonical correlation analysis (CCA) of two or more views."""
 
 from itertools import accumulate, permutations
+from typing import NamedTuple
 
 import torch
-from torch.nn.functional import pad
+from torch.nn.functional import linear, normalize, pad
 
 from sklearn_featalign import _memory
-from sklearn_featalign._linalg import sum_and_scatter, unit_rows
+from sklearn_featalign._linalg import Affine, sum_and_scatter, unit_rows
 from sklearn_featalign._similarity import own_ranks
 
-# Scaled rows whose widest direction has no more variance are equal but for rounding.
+# A view whose widest direction has no more variance is constant up to rounding.
 _NO_VARIANCE = 1e-12
+
+# Exponents of the correlations as weights of the components: of those that training
+# starts from, and of those whose affinities it preserves.
+_START_POWER = 1
+_AFFINITY_POWER = 2
+
+# With fewer pairs than this none are held out to choose a ridge, and it is 1.
+_FEW_PAIRS = 10
+_RIDGE_OF_FEW = 1.0
+
+
+class RidgeCCA:
+    r"""Regularised CCA of paired rows of several views, for any number of ridges.
+
+    With B the whitening of each view, the blocks :math:`M_{uv} = B_u^T C_{uv} B_v` for
+    u != v make up a symmetric matrix. For two views its leading eigenvectors are the
+    singular vectors of :math:`M_{12}` (Vinod 1976). For V views they maximise the sum
+    of correlations under one constraint, :math:`\sum_{u \ne v} a_u^T C_{uv} a_v`
+    (Kettenring 1971; Nielsen 2002), and the eigenvalues are divided by V - 1.
+    """
+
+    def __init__(self, views, n_components):
+        self.n_components = n_components
+        self.slices = view_slices(views)
+        self.mean, self.covariance = stacked_moments(views)
+        # The spectra are the same for every ridge.
+        self.spectra = [torch.linalg.eigh(self.covariance[s, s]) for s in self.slices]
+
+    def fit(self, ridge):
+        r"""Return the maps to the canonical variates, and their correlations.
+
+        Parameters
+        ----------
+        ridge : float
+            Regularisation in multiples of the mean eigenvalue of each view.
+
+        Returns
+        -------
+        maps : list of Affine
+            For each view, columns a with :math:`a^T (C + \rho \bar\lambda I) a = 1`
+            (for more than two views: on average over views). Columns beyond the width
+            of the narrowest view are zero.
+        correlations : tensor of shape (n_components,)
+            They are not negative, in descending order.
+        """
+        B = [whitening(spectrum, ridge) for spectrum in self.spectra]
+        views = range(len(B))
+        M = {
+            (u, v): B[u].T @ self.covariance[self.slices[u], self.slices[v]] @ B[v]
+            for u, v in permutations(views, 2)
+        }
+        # Restrict each view to the leading directions of sum_u M_vu M_uv, which loses
+        # nothing for two views.
+        for v in views:
+            others = [u for u in views if u != v]
+            shared = sum(M[v, u] @ M[v, u].T for u in others)
+            vectors = torch.linalg.eigh(shared).eigenvectors
+            leading = vectors.flip(1)[:, : 2 * self.n_components]
+            B[v] = B[v] @ leading
+            for u in others:
+                M[v, u] = leading.T @ M[v, u]
+                M[u, v] = M[u, v] @ leading
+            M[v, v] = leading.new_zeros(2 * [leading.shape[1]])
+        joint = torch.cat([torch.cat([M[u, v] for v in views], dim=1) for u in views])
+        values, vectors = torch.linalg.eigh(joint)
+        widths = [b.shape[1] for b in B]
+        k = min(self.n_components, *widths)
+        parts = (vectors.flip(1)[:, :k] * len(B) ** 0.5).split(widths)
+        missing = (0, self.n_components - k)
+        matrices = [pad(b @ part, missing) for b, part in zip(B, parts, strict=True)]
+        maps = [
+            Affine(A, -self.mean[columns] @ A)
+            for columns, A in zip(self.slices, matrices, strict=True)
+        ]
+        correlations = values.flip(0)[:k].clamp(min=0) / (len(B) - 1)
+        return maps, pad(correlations, missing)
 
 
 def whitening(spectrum, ridge):
@@ -19,21 +96,8 @@ def whitening(spectrum, ridge):
     .. math:: B = V (\Lambda + \rho \bar\lambda)^{-1/2}, \qquad
               B^T (C + \rho \bar\lambda I) B = I
 
-    Parameters
-    ----------
-    spectrum : tuple of tensors
-        Eigenvalues and eigenvectors of the covariance, :math:`C = V \Lambda V^T`.
-    ridge : float
-        The factor :math:`\rho` of the mean eigenvalue.
-
-    Returns
-    -------
-    B : tensor of shape (n_features, n_features)
-
-    Raises
-    ------
-    ValueError
-        If the penalty vanishes in float64, or if rows are equal.
+    The spectrum of the covariance, :math:`C = V \Lambda V^T`, has eigenvalues and
+    eigenvectors; the ridge is the factor :math:`\rho` of the mean eigenvalue.
     """
     values, vectors = spectrum
     if values[-1] <= _NO_VARIANCE:
@@ -47,84 +111,14 @@ def whitening(spectrum, ridge):
     return vectors / (values.clamp(min=0) + penalty).sqrt()
 
 
-def view_spectra(covariance, blocks):
-    """Return eigenvalues and eigenvectors of the covariance of each view."""
-    return [torch.linalg.eigh(covariance[block, block]) for block in blocks]
-
-
-def canonical_maps(covariance, blocks, spectra, ridge, n_components):
-    r"""Return the regularised canonical variates of views that stand side by side.
-
-    With B the whitening of each view, the off-diagonal blocks
-    :math:`M_{uv} = B_u^T C_{uv} B_v` make up a symmetric matrix whose leading
-    eigenvectors are, for two views, the singular vectors of :math:`M_{12}`: canonical
-    correlation analysis with a ridge (Vinod 1976). For V of them it is the sum of
-    correlations under a common constraint, :math:`\max \sum_{u \ne v} a_u^T C_{uv} a_v`
-    (Kettenring 1971; Nielsen 2002), and eigenvalues are divided by V - 1. Each view is
-    first narrowed to its ``2 * n_components`` leading directions of
-    :math:`\sum_u M_{vu} M_{uv}`, which loses nothing of two views.
-
-    Parameters
-    ----------
-    covariance : tensor of shape (n_features, n_features)
-        Of all views side by side.
-    blocks : list of slice
-        The columns of each view.
-    spectra : list of tuple of tensors
-        As from `view_spectra`, which are the same for every ridge.
-    ridge : float
-        In multiples of the mean eigenvalue of a view.
-    n_components : int
-        Fewer are returned if a view has fewer columns.
-
-    Returns
-    -------
-    maps : list of tensor of shape (n_view_features, n_components)
-        Columns a with :math:`a^T (C + \rho \bar\lambda I) a = 1` for two views, and on
-        the mean over more.
-    correlations : tensor of shape (n_components,)
-        In descending order, not negative.
-    """
-    B = [whitening(spectrum, ridge) for spectrum in spectra]
-    M = {
-        (i, j): B[i].T @ covariance[u, v] @ B[j]
-        for i, u in enumerate(blocks)
-        for j, v in enumerate(blocks)
-        if i != j
-    }
-    views = range(len(blocks))
-    for i in views:
-        shared = sum(M[i, j] @ M[i, j].T for j in views if j != i)
-        leading = torch.linalg.eigh(shared).eigenvectors.flip(1)[:, : 2 * n_components]
-        B[i] = B[i] @ leading
-        for j in views:
-            if j != i:
-                M[i, j] = leading.T @ M[i, j]
-                M[j, i] = M[j, i] @ leading
-    for i in views:
-        M[i, i] = covariance.new_zeros(2 * [B[i].shape[1]])
-    joint = torch.cat([torch.cat([M[i, j] for j in views], dim=1) for i in views])
-    values, vectors = torch.linalg.eigh(joint)
-    k = min(n_components, *(part.shape[1] for part in B))
-    vectors = vectors.flip(1)[:, :k] * len(blocks) ** 0.5
-    parts = vectors.split([part.shape[1] for part in B])
-    correlations = values.flip(0)[:k].clamp(min=0) / (len(blocks) - 1)
-    return [b @ part for b, part in zip(B, parts, strict=True)], correlations
+def view_slices(views):
+    """Return the columns of each view when all are stacked side by side."""
+    ends = list(accumulate(Z.shape[1] for Z in views))
+    return [slice(end - Z.shape[1], end) for Z, end in zip(views, ends, strict=True)]
 
 
 def stacked_moments(views):
-    """Return mean and covariance (``ddof=1``) of paired rows of several views.
-
-    Parameters
-    ----------
-    views : list of tensor of shape (n_samples, n_view_features)
-
-    Returns
-    -------
-    mean : tensor of shape (n_features,), float64
-        Of the columns of all views side by side.
-    covariance : tensor of shape (n_features, n_features), float64
-    """
+    """Return mean and covariance (``ddof=1``) of stacked views, in float64."""
     n_samples = len(views[0])
     chunks = zip(*(Z.split(_memory.FLOAT64_ROWS) for Z in views), strict=True)
     total, scatter = sum_and_scatter(
@@ -134,98 +128,103 @@ def stacked_moments(views):
     return mean, (scatter - total.outer(mean)) / (n_samples - 1)
 
 
-def side_by_side(views):
-    """Return the columns that each view has when they stand side by side."""
-    ends = list(accumulate(Z.shape[1] for Z in views))
-    return [slice(end - Z.shape[1], end) for Z, end in zip(views, ends, strict=True)]
+def weighted(maps, weights):
+    """Return affine maps to the leading outputs, each multiplied by its weight."""
+    k = len(weights)
+    return [Affine(A[:, :k] * weights, b[:k] * weights) for A, b in maps]
 
 
-def fit_cca(views, ridge, n_components):
-    """Fit affine maps from views to their canonical variates.
-
-    Parameters
-    ----------
-    views : list of tensor of shape (n_samples, n_view_features)
-        Paired rows.
-    ridge : float
-    n_components : int
-
-    Returns
-    -------
-    maps : list of tuple of tensors
-        Of each view the matrix, of shape (n_view_features, n_components), and the
-        intercept. Where there are fewer components, their columns are zero.
-    correlations : tensor of shape (n_components,)
-    """
-    return cca_by_ridge(views, n_components)(ridge)
-
-
-def cca_by_ridge(views, n_components):
-    """Return the function from a ridge to what `fit_cca` does."""
-    mean, covariance = stacked_moments(views)
-    blocks = side_by_side(views)
-    spectra = view_spectra(covariance, blocks)
-
-    def fit(ridge):
-        maps, correlations = canonical_maps(
-            covariance, blocks, spectra, ridge, n_components
-        )
-        missing = (0, n_components - len(correlations))
-        maps = [pad(A, missing) for A in maps]
-        affine = [(A, -mean[block] @ A) for block, A in zip(blocks, maps, strict=True)]
-        return affine, pad(correlations, missing)
-
-    return fit
-
-
-def apply_map(Z, affine, weights):
-    """Return rows in float64 after an affine map, its columns weighted."""
-    A, b = affine[0] * weights, affine[1] * weights
+def apply_affine(Z, affine):
+    """Return rows after an affine map, in float64."""
     parts = (part.to(torch.float64) for part in Z.split(_memory.FLOAT64_ROWS))
-    return torch.cat([torch.addmm(b, part, A) for part in parts])
+    return torch.cat([torch.addmm(affine.intercept, X, affine.matrix) for X in parts])
 
 
-def choose_ridge(views, ridges, n_components, power, generator):
-    """Return the ridge that finds most pairs of rows that are left out: a fifth.
-
-    By mean reciprocal rank (cosine), averaged over ordered pairs of views.
-
-    Parameters
-    ----------
-    views : list of tensor of shape (n_samples, n_view_features)
-    ridges : sequence of float
-    n_components : int
-    power : float
-        Exponent of the correlations as weights of the components.
-    generator : torch.Generator
-        Of the rows to leave out.
-    """
-    n_samples = len(views[0])
-    order = torch.randperm(n_samples, generator=generator, device=generator.device)
-    held, rest = order.to(views[0].device).tensor_split([max(2, n_samples // 5)])
-    fit = cca_by_ridge([Z[rest] for Z in views], n_components)
-    held = [Z[held] for Z in views]
-
-    def score(ridge):
-        maps, s = fit(ridge)
-        return pair_mrr(
-            [
-                apply_map(Z, affine, s**power)
-                for Z, affine in zip(held, maps, strict=True)
-            ]
-        )
-
-    return max(ridges, key=score)
-
-
-def pair_mrr(features):
-    """Return the mean reciprocal rank of pairs (cosine), over ordered pairs of views.
-
-    Parameters
-    ----------
-    features : list of tensor of shape (n_samples, n_components), float64
-    """
+def pairwise_mrr(features):
+    """Return the mean reciprocal rank (cosine) over all ordered pairs of views."""
     features = [unit_rows(F) for F in features]
     bias = features[0].new_zeros(len(features[0]))
     ranks = [own_ranks(F, G, bias) for F, G in permutations(features, 2)]
     return float(torch.stack([(1 / rank).mean() for rank in ranks]).mean())
+
+
+def choose_ridge(views, ridges, n_components, generator):
+    """Return the ridge with the best retrieval of held-out pairs, a fifth of all pairs.
+
+    The generator draws the pairs that are held out. With fewer than 10 pairs none are,
+    and the ridge is 1.
+    """
+    n_samples = len(views[0])
+    if len(ridges) == 1:
+        return ridges[0]
+    if n_samples < _FEW_PAIRS:
+        return _RIDGE_OF_FEW
+    order = torch.randperm(n_samples, generator=generator, device=generator.device)
+    held, rest = order.to(views[0].device).tensor_split([max(2, n_samples // 5)])
+    cca = RidgeCCA([Z[rest] for Z in views], n_components)
+    scores = []
+    for ridge in ridges:
+        maps, correlations = cca.fit(ridge)
+        maps = weighted(maps, correlations**_START_POWER)
+        pairs = zip(views, maps, strict=True)
+        scores.append(pairwise_mrr([apply_affine(Z[held], A) for Z, A in pairs]))
+    return ridges[scores.index(max(scores))]
+
+
+class Start(NamedTuple):
+    """The closed form that training starts from.
+
+    Attributes
+    ----------
+    maps : list of tuple of tensors of shape (n_components, n_features), (n_components,)
+        For each view, weight and bias of a linear layer.
+    affinity_targets : list of tensor of shape (n_samples, 2 * n_components)
+        For each view, the rows whose affinities training preserves.
+    ridge : float
+    """
+
+    maps: list
+    affinity_targets: list
+    ridge: float
+
+    def class_centers(self, views, present, classes):
+        """Return the sum of all initial features of each class, at unit length.
+
+        `present`, of shape (n_samples, n_views), says which views each row has.
+        """
+        rows = sum(
+            normalize(linear(Z, *layer)) * mask[:, None]
+            for Z, layer, mask in zip(views, self.maps, present.T, strict=True)
+        )
+        rows = rows[torch.argsort(classes, stable=True)]
+        counts = torch.bincount(classes).tolist()
+        if len(counts) < len(classes):
+            rows = torch.stack([part.sum(0) for part in rows.split(counts)])
+        return normalize(rows)
+
+
+def fit_start(views, paired, ridges, n_components, generator):
+    """Fit the `Start` of training by regularised CCA of the paired rows of views.
+
+    `paired` has the positions of the rows that have every view.
+    """
+    pairs = [Z[paired] for Z in views]
+    ridge = choose_ridge(pairs, ridges, n_components, generator)
+    # More components than the encoders have make the affinities more accurate.
+    maps, correlations = RidgeCCA(pairs, 2 * n_components).fit(ridge)
+    to_affinities = weighted(maps, correlations**_AFFINITY_POWER)
+    affinity_targets = [
+        unit_rows(apply_affine(Z, affine)).to(torch.float32)
+        for Z, affine in zip(views, to_affinities, strict=True)
+    ]
+    weights = correlations[:n_components] ** _START_POWER
+    variances = [
+        apply_affine(Z, affine).var(0).mean()
+        for Z, affine in zip(pairs, weighted(maps, weights), strict=True)
+    ]
+    weights = weights / (sum(variances) / len(variances)).sqrt()
+    layers = [
+        (A.T.to(torch.float32).contiguous(), b.to(torch.float32))
+        for A, b in weighted(maps, weights)
+    ]
+    return Start(layers, affinity_targets, ridge)

@@ -1,8 +1,9 @@
-"""Half-shared networks: an encoder for each view and one linear head for all."""
+"""Half-shared networks: an encoder for each view, and one linear head for all views."""
 
 from functools import partial
 from math import ceil
 from numbers import Integral, Real
+from types import SimpleNamespace
 
 import numpy as np
 import torch
@@ -13,11 +14,10 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from sklearn_featalign._base import BaseAligner
 from sklearn_featalign._callbacks import FitTask
-from sklearn_featalign._half_shared._cca import fit_cca
+from sklearn_featalign._half_shared._cca import RidgeCCA, fit_start, weighted
 from sklearn_featalign._half_shared._losses import Targets, half_shared_loss
 from sklearn_featalign._half_shared._network import HalfSharedNetwork, head_weights
-from sklearn_featalign._half_shared._start import class_centers, fit_start
-from sklearn_featalign._half_shared._targets import ONE_BY_ONE, TARGETS, make_target
+from sklearn_featalign._half_shared._targets import ROW_IS_CLASS, TARGETS, make_target
 from sklearn_featalign._half_shared._training_rows import HeldOutRetrieval, load_rows
 from sklearn_featalign._linalg import Affine, unit_projection, unit_rows
 from sklearn_featalign._mlp import (
@@ -38,14 +38,30 @@ from sklearn_featalign._torch import (
 )
 from sklearn_featalign._training import PairedRows, SklearnCallbacks, train
 
-# Ridges that "auto" chooses from.
+# What "auto" stands for, by `init`: the document's values and the recommended ones.
+_AUTO = {
+    "hidden_layer_sizes": {None: (32, 32), "rcca": (256, 256)},
+    "scaling": {None: "columns", "rcca": "view"},
+    "affinity_weight": {None: 1.0, "rcca": 100.0},
+    "contrastive_weight": {None: 0.0, "rcca": 1.0},
+    "finish": {None: None, "rcca": "rcca"},
+    "input_noise": {None: 0.0, "rcca": 0.5},
+    "max_epochs": {None: 300, "rcca": 60},
+    "lr": {None: 0.01, "rcca": 6e-4},
+}
+_IS_AUTO = StrOptions({"auto"})
+
+# Parameters that need pairs, hence two views.
+_NEED_PAIRS = ("init", "finish", "pull_weight", "contrastive_weight", "early_stopping")
+
+# Ridges that ridge="auto" chooses from.
 _RIDGES = (0.03, 0.1, 0.3, 1.0, 3.0)
 
-# Ridge and exponent of the finish.
+# Ridge of the finish, and exponent of the correlations as weights of its components.
 _FINISH_RIDGE = 0.3
 _FINISH_POWER = 2
 
-# Rows in a batch where batch_size is None: so many times the root of their number.
+# batch_size=None is this multiple of the square root of the number of rows.
 _BATCH_ROOTS = 8
 
 # Share of the paired rows that early stopping holds out.
@@ -53,124 +69,119 @@ _HELD_OUT = 0.1
 
 
 class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
-    r"""An encoder for each view and one linear head shared by all.
+    r"""An encoder for each view, and one linear head shared by all views.
 
-    Paired rows of several networks meet in one space: each view has a small network of
-    its own, and one linear head says the same of a row whichever view it comes from.
-    The aligned feature is what goes into the head.
+    Paired rows of several networks are mapped into one space: each view has a small
+    network of its own, and one linear head predicts the same target from the features
+    of every view. The aligned features are the inputs of the head.
 
-    The defaults are the method of the feature-alignment document. On real features take
-    the recommended setting instead, which starts from and ends in a closed form::
-
-        HalfSharedMLPAligner(
-            128, hidden_layer_sizes=(256, 256), scaling="view", init="rcca",
-            finish="rcca", affinity_weight=100, contrastive_weight=1, input_noise=0.5,
-            max_epochs=60, lr=6e-4, views=[...],
-        )
+    The defaults are the method of the feature-alignment document. For real features
+    ``HalfSharedMLPAligner(128, init="rcca", views=[...])`` is recommended, which starts
+    from a closed form and ends in one. Parameters that are "auto" have the document's
+    value with ``init=None`` and the recommended one with ``init="rcca"``.
 
     Parameters
     ----------
     n_components : int, default=32
-        Number of features of a view.
+        Number of features of each view.
 
-    hidden_layer_sizes : sequence of int, default=(32, 32)
-        Widths of the hidden layers of each encoder, with GELU after each. Two of them
-        make up the document's three-layer network; ``()`` is a linear map.
+    hidden_layer_sizes : sequence of int or "auto", default="auto"
+        Widths of the hidden layers of each encoder, with GELU after each; ``()`` is a
+        linear map. "auto" is (32, 32), or (256, 256) with ``init="rcca"``.
 
-    scaling : {"columns", "view"}, default="columns"
-        Rows are centred and divided by the standard deviation of each column, as in the
-        document, or by one number for the whole view: the root of the mean variance of
-        its columns. The latter suits features of a network, whose columns have one
-        unit. Either way values are cut off at 10 deviations.
+    scaling : {"auto", "columns", "view"}, default="auto"
+        Whether centred rows are divided by the standard deviation of each column or by
+        the root mean variance of all columns of a view, which suits networks, whose
+        features share a unit. Either way they are clipped to 10 deviations. "auto" is
+        "columns", or "view" with ``init="rcca"``.
 
     target : str, default="index"
-        What the head is trained to say of a row, Z in the document: "index", its
-        position, so that each row is a class of its own; "permutation", the same
-        shuffled; "random", one of `n_classes` drawn at random; "y", what is passed as
-        y. Beyond the document: "joint_pca", the principal components of all views side
-        by side (needs ``loss="mse"``); "cluster", the k-means cluster of these, of
-        `n_classes` (needs ``loss="cross_entropy"``).
+        Target Z that the head predicts for a row: "index", its position, so that each
+        row is a class of its own; "permutation", the positions shuffled; "random", one
+        of `n_classes` drawn at random; "y", the argument y. Beyond the document:
+        "joint_pca", the principal components of all views side by side (needs
+        ``loss="mse"``); "cluster", the k-means cluster of these, of `n_classes` (needs
+        ``loss="cross_entropy"``).
 
     n_classes : int, default=10
-        For the targets "random" and "cluster".
+        Number of classes of the targets "random" and "cluster".
 
     loss : {"cross_entropy", "mse"}, default="cross_entropy"
-        Whether Z is a class or a number (standardised). Where each row is a class of
-        its own, it is told only from the others of its batch, so that the cross-entropy
-        does not cost more where there are more rows.
+        Whether Z is a class or a number (standardised). If each row is a class of its
+        own, the cross-entropy is over the classes of the batch, so that its cost does
+        not grow with the number of rows.
 
-    affinity_weight : float, default=1.0
-        Weight of the regulariser that makes features keep the affinities within a view;
-        see the Notes. About 100 with ``init="rcca"``.
+    affinity_weight : float or "auto", default="auto"
+        Weight of the regulariser that preserves the affinities within each view; see
+        the Notes. "auto" is 1, or 100 with ``init="rcca"``.
 
     pull_weight : float, default=0.0
-        Weight of the mean squared difference of the features of a pair. Not in the
-        document. On features that are not brought to unit length it does more for
-        retrieval than the choice of Z does.
+        Weight of the mean squared difference between the features of a pair; not in the
+        document. With ``init=None`` it affects retrieval more than the choice of Z.
 
-    contrastive_weight : float, default=0.0
-        Weight of the cross-entropy of finding pairs among the rows of a batch (InfoNCE,
-        [3]_), by cosine with a learned scale. Not in the document.
+    contrastive_weight : float or "auto", default="auto"
+        Weight of the cross-entropy of finding pairs in a batch by cosine (InfoNCE [3]_)
+        with a learned scale; not in the document. "auto" is 0, or 1 with
+        ``init="rcca"``.
 
     init : {"rcca"} or None, default=None
-        "rcca" adds to each encoder a linear map that starts, and with it the encoder,
-        at regularised canonical correlation analysis of the paired rows, its components
-        times their correlation. Features have unit length then, the head compares by
-        cosine, and starts at the sum of what the views of a row (a class) have. Needs
-        two views or more.
+        "rcca" adds a linear map to each encoder and starts it at regularised canonical
+        correlation analysis of the paired rows, with components weighted by their
+        correlation. Features then have unit length, and the head compares them by
+        cosine with classes that start at the sum of their features. It needs two views
+        or more.
 
     ridge : float or "auto", default="auto"
-        Of ``init="rcca"``: regularisation in multiples of the mean variance of a
-        column. "auto" takes the one of 0.03, 0.1, 0.3, 1 and 3 which finds most pairs
-        among a fifth of the paired rows, after a fit on the others.
+        Regularisation of ``init="rcca"``, in multiples of the mean variance of a
+        column. "auto" is the one of 0.03, 0.1, 0.3, 1 and 3 with the best retrieval
+        (mean reciprocal rank) of a fifth of the pairs, held out.
 
-    finish : {"rcca"} or None, default=None
-        "rcca" ends in the same closed form, of the trained features of paired rows,
-        with a ridge of 0.3 and components times their squared correlation. Needs two
-        views or more.
+    finish : {"auto", "rcca"} or None, default="auto"
+        "rcca" ends with the same closed form for the trained features of paired rows,
+        with a ridge of 0.3 and components weighted by their squared correlation. It
+        needs two views or more. "auto" is None, or "rcca" with ``init="rcca"``.
 
-    input_noise : float, default=0.0
-        Standard deviation of the noise on scaled rows, drawn anew in each step of the
-        training.
+    input_noise : float or "auto", default="auto"
+        Standard deviation of the noise added to scaled rows in each training step.
+        "auto" is 0, or 0.5 with ``init="rcca"``.
 
-    max_epochs : int, default=300
+    max_epochs : int or "auto", default="auto"
         Passes over the rows. The learning rate rises over the first tenth of the steps
-        and falls to zero as a cosine over the others.
+        and then falls to zero as a cosine. "auto" is 300, or 60 with ``init="rcca"``.
 
-    lr : float, default=0.01
-        Highest learning rate of AdamW (weight decay 0.3). About 6e-4 with
+    lr : float or "auto", default="auto"
+        Peak rate of AdamW (weight decay 0.3). "auto" is 0.01, or 6e-4 with
         ``init="rcca"``.
 
     batch_size : int or None, default=None
-        Rows in a training step, at most. None is 8 times the root of their number; up
-        to 64 rows are one batch. It has no part in transform.
+        Largest number of rows in a training step. None is 8 times the square root of
+        the number of rows. It does not affect transform.
 
     early_stopping : bool, default=False
-        Whether to hold out a tenth of the paired rows, to stop when after 10 epochs no
-        more of these are found across views (mean reciprocal rank, cosine), and to
-        return to the best epoch. The loss of rows that were held out says nothing,
-        where each row is a class.
+        Whether to hold out a tenth of the paired rows, stop after 10 epochs without
+        better retrieval of these (mean reciprocal rank, cosine), and return to the best
+        epoch. Retrieval is monitored, not the loss: with one class per row the head has
+        never seen the classes of held-out rows.
 
     warm_start : bool, default=False
-        Whether fit goes on from the weights and the scaling of the previous fit. The
-        head goes on as well if rows have the same targets; the optimiser starts anew.
-        With `early_stopping` give an integer `random_state`, so that the rows which
-        were held out stay so.
+        Whether fit continues from the weights and scaling of the previous fit, and from
+        its head if the targets are the same; the optimiser starts anew. With
+        `early_stopping` an integer `random_state` keeps the same rows held out.
 
     views : list, dict or None, default=None
-        How the columns of X split into views: see :class:`RBFAutoScaleAligner`. Rows
-        that lack a view train the others, two at least have to have every view. None is
-        one view, without missing values.
+        How the columns of X split into views; see :class:`RBFAutoScaleAligner`. Rows
+        that lack a view train the others; at least two rows must have every view. None
+        is one view without missing values.
 
     output : {"concat", "coalesce", "mean"}, str or int, default="concat"
-        What is returned of several views: see :class:`RBFAutoScaleAligner`.
+        How features of several views are returned; see :class:`RBFAutoScaleAligner`.
 
     device : str, default="auto"
-        "cpu", "cuda" or "cuda:<index>". "auto" is the device of a CUDA tensor passed
-        as X, else CUDA where there is one, else the CPU. It is resolved at each call.
+        "cpu", "cuda" or "cuda:<index>". "auto" is the device of X if X is a CUDA
+        tensor, else CUDA if available, else the CPU. It is resolved at each call.
 
     random_state : int, RandomState instance or None, default=None
-        First weights, batches, noise, random targets and rows that are held out.
+        Seed of the initial weights, batches, noise, random targets and held-out rows.
 
     Attributes
     ----------
@@ -178,29 +189,29 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
         Mean training loss of each epoch.
 
     n_iter_ : int
-        Number of epochs, those of earlier fits included with `warm_start`.
+        Number of epochs, including those of earlier fits with `warm_start`.
 
     validation_scores_ : ndarray of shape (n_epochs,)
-        Mean reciprocal rank of the pairs held out, after each epoch of the latest fit.
+        Mean reciprocal rank of the held-out pairs after each epoch of the latest fit.
         Only with `early_stopping`.
 
     ridge_ : float
-        The ridge of the start. Only with ``init="rcca"``.
+        Ridge of the start. Only with ``init="rcca"``.
 
     view_columns_ : dict of str to ndarray of int of shape (n_view_features,)
-        The columns of X that each view has, by name.
+        Columns of X that each view has, by name.
 
     n_features_in_ : int
         Number of features seen during :term:`fit`.
 
     feature_names_in_ : ndarray of shape (n_features_in_,)
-        Names of features seen during :term:`fit`. Defined only when X has feature
-        names that are all strings.
+        Names of features seen during :term:`fit`. Defined only when X has feature names
+        that are all strings.
 
     See Also
     --------
-    KernelGCCAAligner : Without training, for retrieval between networks.
-    RBFAutoScaleAligner : Fits each view by itself.
+    KernelGCCAAligner : Retrieval between networks without training.
+    RBFAutoScaleAligner : Kernel features that fit each view by itself.
 
     Notes
     -----
@@ -213,27 +224,28 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
 
     over the rows of a batch: "Alignment Methods 2: training MLP" of the document
     "Feature Alignment". All views train at once, where the author's script trains one
-    after the other, and the feature is linear: there is no GELU between it and the
-    head. With ``init="rcca"`` the affinities to keep are those of the closed form,
-    twice `n_components` of it, times their squared correlation, in rows of unit length.
+    after the other, and no GELU stands between the features and the head. With
+    ``init="rcca"`` the affinities to preserve are those of the closed form with
+    ``2 * n_components`` components, weighted by their squared correlation, in rows of
+    unit length.
 
     **The closed form.** With the covariances :math:`C_{uv}` and a ridge,
-    :math:`\sum_{v \ne u} C_{uv} a_v = \lambda (C_{uu} + \rho I) a_u`: of two views
-    canonical correlation analysis (Vinod 1976 [1]_), of more the sum of correlations
-    under one constraint (Kettenring 1971 [2]_).
+    :math:`\sum_{v \ne u} C_{uv} a_v = \lambda (C_{uu} + \rho I) a_u`. For two views
+    this is canonical correlation analysis (Vinod 1976 [1]_), for more the sum of
+    correlations under one constraint (Kettenring 1971 [2]_).
 
-    **What matters, measured in the documentation.** Without the closed form as a start,
-    training is far behind it on real features. Without the affinity term classifiers
-    lose a point or two, on their own network and across. Between two networks the gain
-    comes from the linear map; the layers beside it matter between a network and pixels.
+    **What matters, measured in the documentation.** On real features, training from a
+    random start stays far behind the closed form. Without the affinity term classifiers
+    lose a point or two. Between two networks the gain comes from the linear map; the
+    layers beside it matter between a network and pixels.
 
-    **Comparing rows.** `score` goes by Euclidean distance, which is what the affinities
-    see. Of rows of unit length, with `init` or `finish`, cosines are in the same order.
+    **Comparing rows.** `score` uses the Euclidean distance, as the affinities do. For
+    rows of unit length (`init` or `finish`) the cosine gives the same order.
 
-    Training is in float32, scaling, the closed forms and transform are in float64. A
-    refit with the same integer `random_state` is bit-equal on one machine and number
-    of threads. skorch trains; callbacks of scikit-learn are told of each epoch and may
-    stop it. The fitted aligner holds arrays alone.
+    Training is in float32; scaling, the closed forms and transform are in float64. A
+    refit with the same integer `random_state` is bit-equal on one machine and number of
+    threads. Callbacks of scikit-learn are called after each epoch and may stop the
+    training, which skorch does. The fitted aligner holds only arrays.
 
     References
     ----------
@@ -250,11 +262,9 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
     >>> Z = rng.normal(size=(400, 4))
     >>> X = np.tanh(Z @ rng.normal(size=(4, 20)))
     >>> Y = np.tanh(Z @ rng.normal(size=(4, 30)))
-    >>> aligner = HalfSharedMLPAligner(
-    ...     8, views=[20, 30], init="rcca", max_epochs=20, lr=1e-3, random_state=0
-    ... )
+    >>> aligner = HalfSharedMLPAligner(8, init="rcca", views=[20, 30], random_state=0)
     >>> aligner.fit(np.hstack([X, Y])[:300]).n_iter_
-    20
+    60
     >>> aligner.transform(np.hstack([X, Y])[300:]).shape
     (100, 16)
     >>> aligner.score(np.hstack([X, Y])[300:]) > 0.9
@@ -264,20 +274,20 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
     _parameter_constraints = {
         **BaseAligner._parameter_constraints,
         "n_components": [Interval(Integral, 1, None, closed="left")],
-        "hidden_layer_sizes": ["array-like"],
-        "scaling": [StrOptions({"columns", "view"})],
+        "hidden_layer_sizes": [_IS_AUTO, "array-like"],
+        "scaling": [StrOptions({"auto", "columns", "view"})],
         "target": [StrOptions(set(TARGETS))],
         "n_classes": [Interval(Integral, 2, None, closed="left")],
         "loss": [StrOptions({"cross_entropy", "mse"})],
-        "affinity_weight": [Interval(Real, 0, None, closed="left")],
+        "affinity_weight": [_IS_AUTO, Interval(Real, 0, None, closed="left")],
         "pull_weight": [Interval(Real, 0, None, closed="left")],
-        "contrastive_weight": [Interval(Real, 0, None, closed="left")],
+        "contrastive_weight": [_IS_AUTO, Interval(Real, 0, None, closed="left")],
         "init": [None, StrOptions({"rcca"})],
-        "ridge": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
-        "finish": [None, StrOptions({"rcca"})],
-        "input_noise": [Interval(Real, 0, None, closed="left")],
-        "max_epochs": [Interval(Integral, 1, None, closed="left")],
-        "lr": [Interval(Real, 0, None, closed="neither")],
+        "ridge": [_IS_AUTO, Interval(Real, 0, None, closed="neither")],
+        "finish": [None, StrOptions({"auto", "rcca"})],
+        "input_noise": [_IS_AUTO, Interval(Real, 0, None, closed="left")],
+        "max_epochs": [_IS_AUTO, Interval(Integral, 1, None, closed="left")],
+        "lr": [_IS_AUTO, Interval(Real, 0, None, closed="neither")],
         "batch_size": [None, Interval(Integral, 2, None, closed="left")],
         "early_stopping": ["boolean"],
         "warm_start": ["boolean"],
@@ -287,20 +297,20 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
         self,
         n_components=32,
         *,
-        hidden_layer_sizes=(32, 32),
-        scaling="columns",
+        hidden_layer_sizes="auto",
+        scaling="auto",
         target="index",
         n_classes=10,
         loss="cross_entropy",
-        affinity_weight=1.0,
+        affinity_weight="auto",
         pull_weight=0.0,
-        contrastive_weight=0.0,
+        contrastive_weight="auto",
         init=None,
         ridge="auto",
-        finish=None,
-        input_noise=0.0,
-        max_epochs=300,
-        lr=1e-2,
+        finish="auto",
+        input_noise="auto",
+        max_epochs="auto",
+        lr="auto",
         batch_size=None,
         early_stopping=False,
         warm_start=False,
@@ -341,9 +351,9 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
         Parameters
         ----------
         X : {array-like, tensor} of shape (n_samples, n_features)
-            Training rows, at least two different ones.
-        y : array-like of shape (n_samples,), default=None
-            Labels or numbers for ``target="y"``, else ignored.
+            Training rows, of which at least two differ.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs), default=None
+            Labels or numbers for ``target="y"``; ignored otherwise.
 
         Returns
         -------
@@ -354,78 +364,75 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
         ------
         ValueError
             If all rows of a view are equal, if fewer than two rows have every view, if
-            target and loss do not go together or y is missing or has one class, if
-            what needs pairs is asked for with one view, if the loss or the weights are
-            no longer finite, or if the device is not there.
+            target and loss are incompatible, if y is missing or has one class, if a
+            parameter needs two views and there is one, if the loss or the weights
+            become infinite or NaN, or if the device is not available.
         """
-        task = FitTask(self, X, y, max_subtasks=self.max_epochs)
-        self._check_widths()
+        task = FitTask(self, X, y, max_subtasks=self._setting.max_epochs)
+        self._check_setting()
         training = self._split_training(X, sum(self._widths(0)))
-        self._check_pairs(training)
-        old = self._previous(training)
+        previous = self._previous_states(training)
         random_state = check_random_state(self.random_state)
-        frames = self._fit_frames(training, old)
-        rows, held_out = self._hold_out(load_rows(training, frames), random_state)
-        start = self._fit_start(rows, old, random_state)
-        goals = self._make_goals(rows, start, X, y, random_state)
-        network = self._make_network(rows, goals, start, old, random_state)
-
-        def fitted_attributes():
-            states = self._make_states(network, rows, frames)
-            return {
-                "_states": states,
-                "view_columns_": training.columns,
-                **feature_attributes(X),
-            }
-
-        retrieval = HeldOutRetrieval(held_out) if self.early_stopping else None
-        history = train(
-            network,
-            PairedRows(rows.Z, goals),
-            self._make_loss(),
-            max_epochs=self.max_epochs,
-            lr=float(self.lr),
-            batch_size=self.batch_size or ceil(_BATCH_ROOTS * len(rows.where) ** 0.5),
-            generator=torch_generator(random_state),
-            sklearn_callbacks=SklearnCallbacks(task, fitted_attributes, retrieval),
+        zscores = self._fit_zscores(training, previous)
+        rows, held_out = self._hold_out(load_rows(training, zscores), random_state)
+        start = self._fit_start(rows, previous, random_state)
+        targets = self._make_targets(rows, start, X, y, random_state)
+        network = self._make_network(rows, targets, start, previous, random_state)
+        fitted_attributes = partial(
+            self._fitted_attributes, X, training, zscores, rows, network
         )
-        if retrieval is not None:
-            retrieval.restore(network)
+        callbacks = SklearnCallbacks(task, fitted_attributes, held_out)
+        losses = self._train(network, rows, targets, callbacks, random_state)
+        if previous:
+            losses = np.append(self.loss_curve_, losses)
+        if held_out is not None:
+            held_out.restore(network)
         fitted = fitted_attributes()
         task.finish(fitted)
-        losses = np.array(history[:, "train_loss"])
-        losses = np.append(self.loss_curve_, losses) if old else losses
         fitted |= {"loss_curve_": losses, "n_iter_": len(losses), "_head": None}
         if self.warm_start:
-            head = detached(network.head) | {"target": goals.head}
-            fitted["_head"] = to_numpy(head)
+            head = detached(network.head)
+            fitted["_head"] = to_numpy(head | {"target": targets.head})
         if start is not None:
             fitted["ridge_"] = start.ridge
-        if retrieval is not None:
-            fitted["validation_scores_"] = np.array(retrieval.scores)
+        if held_out is not None:
+            fitted["validation_scores_"] = np.array(held_out.scores)
         set_fitted(self, fitted, optional=("ridge_", "validation_scores_"))
         return self
 
-    def _check_widths(self):
-        check_hidden_layer_sizes(self.hidden_layer_sizes)
-        if self.n_components < 2 and (self.init or self.finish):
+    @property
+    def _setting(self):
+        """The parameters, with the values of `_AUTO` in place of "auto"."""
+        params = self.get_params(deep=False)
+        for name, values in _AUTO.items():
+            if isinstance(params[name], str) and params[name] == "auto":
+                params[name] = values[self.init]
+        return SimpleNamespace(**params)
+
+    def _widths(self, n_features):
+        return [n_features, *self._setting.hidden_layer_sizes, self.n_components]
+
+    def _check_setting(self):
+        """Raise an error unless the parameters go together."""
+        setting = self._setting
+        check_hidden_layer_sizes(setting.hidden_layer_sizes)
+        if self.n_components < 2 and (self.init or setting.finish):
             raise ValueError(
-                "init and finish bring rows to unit length, which needs n_components "
+                "init and finish scale rows to unit length, which needs n_components "
                 "of at least 2, got 1."
             )
+        if self.views is not None and len(self.views) > 1:
+            return
+        for name in _NEED_PAIRS:
+            value = getattr(setting, name)
+            if value:
+                raise ValueError(
+                    f"{name}={value!r} uses pairs and needs two views or more: see the "
+                    "parameter views."
+                )
 
-    def _check_pairs(self, training):
-        """Refuse what needs pairs where there is one view."""
-        needed = ("init", "finish", "pull_weight", "contrastive_weight")
-        asked = [name for name in (*needed, "early_stopping") if getattr(self, name)]
-        if asked and len(training.columns) == 1:
-            raise ValueError(
-                f"{asked[0]}={getattr(self, asked[0])!r} is about pairs and needs two "
-                "views or more: see the parameter views."
-            )
-
-    def _previous(self, training):
-        """Return the states that a warm start goes on from, or None."""
+    def _previous_states(self, training):
+        """Return the states that a warm start continues from, or None."""
         if not (self.warm_start and hasattr(self, "_states")):
             return None
         now = {
@@ -439,30 +446,24 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
         if now != before:
             raise ValueError(
                 "warm_start=True goes on from the previous fit, whose views, "
-                "n_components, hidden_layer_sizes and init were others."
+                "n_components, hidden_layer_sizes or init were different."
             )
         return self._states
 
-    def _widths(self, n_features):
-        return [n_features, *self.hidden_layer_sizes, self.n_components]
-
-    def _fit_frames(self, training, old):
-        if old:
-            device = training.rows.device
-            return {
-                name: ZScore(**to_torch(state["zscore"], device))
-                for name, state in old.items()
-            }
-        frames = {}
+    def _fit_zscores(self, training, previous):
+        zscores, scaling = {}, self._setting.scaling
         for name, rows in training.views.items():
             with self._errors_of_view(name):
-                frames[name] = with_smaller_batches(
-                    fit_zscore, rows, len(rows), self.scaling
-                )
-        return frames
+                if previous:
+                    state = to_torch(previous[name]["zscore"], rows.device)
+                    zscore = ZScore(**state)
+                else:
+                    zscore = with_smaller_batches(fit_zscore, rows, len(rows), scaling)
+            zscores[name] = zscore
+        return zscores
 
     def _hold_out(self, rows, random_state):
-        """Return rows to train on, and where training may stop early some pairs."""
+        """Return the rows to train on, and the monitor of early stopping or None."""
         if not self.early_stopping:
             return rows, None
         paired = rows.paired.cpu().numpy()
@@ -474,22 +475,17 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
             )
         held = random_state.permutation(paired)[:n_held]
         rest = np.setdiff1d(np.arange(len(rows.where)), held)
-        return rows.take(rest), rows.take(held).Z
+        return rows.take(rest), HeldOutRetrieval(rows.take(held).Z)
 
-    def _fit_start(self, rows, old, random_state):
+    def _fit_start(self, rows, previous, random_state):
         if self.init is None:
             return None
         ridges = _RIDGES if self.ridge == "auto" else [float(self.ridge)]
-        return fit_start(
-            rows.Z,
-            rows.paired,
-            [self.ridge_] if old else ridges,
-            self.n_components,
-            torch_generator(random_state),
-        )
+        ridges = [self.ridge_] if previous else ridges
+        generator = torch_generator(random_state)
+        return fit_start(rows.Z, rows.paired, ridges, self.n_components, generator)
 
-    def _make_goals(self, rows, start, X, y, random_state):
-        """Return what rows are trained for: see `half_shared_loss`."""
+    def _make_targets(self, rows, start, X, y, random_state):
         if self.target == "y" and y is not None:
             if isinstance(y, torch.Tensor):
                 y = y.detach().cpu()
@@ -500,8 +496,7 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
             self.target,
             self.loss,
             y,
-            lambda: torch.cat(rows.Z, dim=1).cpu().numpy(),
-            len(rows.where),
+            rows.Z,
             self.n_classes,
             self.n_components,
             random_state,
@@ -509,90 +504,96 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
         return Targets(
             head=torch.tensor(values, device=rows.Z[0].device),
             present=None if rows.present.all() else rows.present,
-            kept=None if start is None else start.kept,
+            affinity_targets=None if start is None else start.affinity_targets,
         )
 
-    def _make_network(self, rows, goals, start, old, random_state):
-        """Return the network that training starts from."""
+    def _make_network(self, rows, targets, start, previous, random_state):
+        """Return the network in the state that training starts from."""
         generator = torch_generator(random_state)
         device = rows.Z[0].device
         maps = [None] * len(rows.Z) if start is None else start.maps
         encoders = [
-            encoder_weights(self._widths(Z.shape[1]), generator, affine)
-            for Z, affine in zip(rows.Z, maps, strict=True)
+            encoder_weights(self._widths(Z.shape[1]), generator, layer)
+            for Z, layer in zip(rows.Z, maps, strict=True)
         ]
-        target = goals.head
+        target = targets.head
         n_outputs = target.shape[1] if target.ndim == 2 else int(target.max()) + 1
         centers = None
         if start is not None and self.loss == "cross_entropy":
-            centers = class_centers(start.features(rows.Z), rows.present, target)
+            centers = start.class_centers(rows.Z, rows.present, target)
         head = head_weights(self.n_components, n_outputs, generator, centers)
-        if old:
-            encoders = [to_torch(state["encoder"], device) for state in old.values()]
+        if previous:
+            states = previous.values()
+            encoders = [to_torch(state["encoder"], device) for state in states]
             before = to_torch(self._head or {}, device)
             if torch.equal(before.pop("target", target.new_empty(0)), target):
                 head = before
         return HalfSharedNetwork(
             encoders,
             head,
-            float(self.input_noise),
+            float(self._setting.input_noise),
             torch_generator(random_state, device),
         )
 
-    def _make_loss(self):
-        return partial(
+    def _train(self, network, rows, targets, callbacks, random_state):
+        """Train the network and return the mean loss of each epoch."""
+        setting = self._setting
+        loss = partial(
             half_shared_loss,
             weights={
-                name: float(getattr(self, f"{name}_weight"))
+                name: float(getattr(setting, f"{name}_weight"))
                 for name in ("affinity", "pull", "contrastive")
             },
             loss=self.loss,
-            one_by_one=self.loss == "cross_entropy" and self.target in ONE_BY_ONE,
+            row_is_class=self.loss == "cross_entropy" and self.target in ROW_IS_CLASS,
         )
+        history = train(
+            network,
+            PairedRows(rows.Z, targets),
+            loss,
+            max_epochs=setting.max_epochs,
+            lr=float(setting.lr),
+            batch_size=self.batch_size or ceil(_BATCH_ROOTS * len(rows.where) ** 0.5),
+            generator=torch_generator(random_state),
+            sklearn_callbacks=callbacks,
+        )
+        return np.array(history[:, "train_loss"])
 
-    def _make_states(self, network, rows, frames):
-        """Return what is kept of each view."""
+    def _fitted_attributes(self, X, training, zscores, rows, network):
+        """Return the fitted attributes that transform needs."""
         encoders = [detached(encoder) for encoder in network.encoders]
+        finishes = self._fit_finish(rows, encoders)
+        parts = zip(zscores.items(), encoders, finishes, strict=True)
         states = {
-            name: {
-                "zscore": to_numpy(frame),
-                "encoder": to_numpy(encoder),
-                "finish": None,
-            }
-            for (name, frame), encoder in zip(frames.items(), encoders, strict=True)
+            name: to_numpy({"zscore": zscore, "encoder": encoder, "finish": finish})
+            for (name, zscore), encoder, finish in parts
         }
-        if self.finish is None:
-            return states
-        if True:
-            features = [
-                unit_rows(encode(Z[rows.paired], encoder).to(torch.float64))
-                for Z, encoder in zip(rows.Z, encoders, strict=True)
-            ]
-            maps, correlations = fit_cca(features, _FINISH_RIDGE, self.n_components)
-            weights = correlations**_FINISH_POWER
-            for state, (A, b) in zip(states.values(), maps, strict=True):
-                state["finish"] = to_numpy(Affine(A * weights, b * weights))
-        return states
+        fitted = {"_states": states, "view_columns_": training.columns}
+        return fitted | feature_attributes(X)
+
+    def _fit_finish(self, rows, encoders):
+        """Return the affine map of each view's trained features, or None for each."""
+        if self._setting.finish is None:
+            return [None] * len(encoders)
+        features = [
+            unit_rows(encode(Z[rows.paired], encoder).to(torch.float64))
+            for Z, encoder in zip(rows.Z, encoders, strict=True)
+        ]
+        maps, correlations = RidgeCCA(features, self.n_components).fit(_FINISH_RIDGE)
+        return weighted(maps, correlations**_FINISH_POWER)
 
     def _load_view(self, name, rows):
-        state = to_torch(self._states[name], rows.device)
-        encoder = state["encoder"].items()
-        encoder = {k: weight.to(torch.float64) for k, weight in encoder}
+        state = to_torch(self._states[name], rows.device, torch.float64)
         zscore = ZScore(**state["zscore"])
-        if state["finish"] is None:
-            return partial(encoded, zscore=zscore, encoder=encoder)
-        finish = Affine(**state["finish"])
-        return partial(
-            encoded_and_finished, zscore=zscore, encoder=encoder, finish=finish
-        )
+        finish = None if state["finish"] is None else Affine(**state["finish"])
+        encoder = state["encoder"]
+        return partial(view_features, zscore=zscore, encoder=encoder, finish=finish)
 
     @property
     def _metric(self):
-        # The affinities that are kept are of Euclidean distances. For features of unit
-        # length the cosine gives the same order.
         return "euclidean"
 
-    # The parameter `batch_size` is that of training.
+    # The parameter `batch_size` is about training steps only.
     _row_batch_size = "auto"
 
     @property
@@ -611,11 +612,7 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
         return tags
 
 
-def encoded(X, zscore, encoder):
-    """Return the features of rows of a view."""
-    return encode(standardize(X, zscore), encoder)
-
-
-def encoded_and_finished(X, zscore, encoder, finish):
-    """Return the features of rows of a view, finished by a closed form."""
-    return unit_projection(unit_rows(encoded(X, zscore, encoder)), finish)
+def view_features(X, zscore, encoder, finish):
+    """Return the features of rows of a view; finish is an affine map or None."""
+    F = encode(standardize(X, zscore), encoder)
+    return F if finish is None else unit_projection(unit_rows(F), finish)

@@ -1,7 +1,4 @@
-"""The networks: one encoder per view, and the linear head that they share.
-
-Weights are dicts of tensors; `encode` is what trains and what transforms.
-"""
+"""The half-shared network: one encoder for each view, and one linear head for all."""
 
 import math
 
@@ -10,8 +7,9 @@ from torch.nn.functional import linear, normalize
 
 from sklearn_featalign._mlp import encode, linear_weights
 
-# Start and largest value of the learned scale of cosines, as in CLIP.
-_SCALE = (1 / 0.07, 100.0)
+# Initial and largest scale of cosines as logits, as in CLIP.
+_LOGIT_SCALE = 1 / 0.07
+_MAX_LOGIT_SCALE = 100.0
 
 
 class HalfSharedNetwork(torch.nn.Module):
@@ -20,13 +18,13 @@ class HalfSharedNetwork(torch.nn.Module):
     Parameters
     ----------
     encoders : list of dict
-        Weights as from `encoder_weights`, one dict for each view.
+        Weights of each view from `_mlp.encoder_weights`.
     head : dict
-        Weights as from `head_weights`.
+        Weights from `head_weights`.
     input_noise : float
-        Standard deviation of the noise that is added to rows in training.
+        Standard deviation of the noise that is added to inputs in training.
     generator : torch.Generator
-        Of the noise, on the device of the rows.
+        It draws the noise, on the device of the inputs.
     """
 
     def __init__(self, encoders, head, input_noise, generator):
@@ -37,20 +35,20 @@ class HalfSharedNetwork(torch.nn.Module):
         self.generator = generator
 
     def forward(self, views):
-        """Return the features of each view, a list in the order of the encoders."""
+        """Return a list with the features of each view."""
         if self.training and self.input_noise:
-            views = [self.blur(Z) for Z in views]
+            views = [self.add_noise(Z) for Z in views]
         return [
             encode(Z, weights) for Z, weights in zip(views, self.encoders, strict=True)
         ]
 
-    def blur(self, Z):
-        """Return rows with fresh noise."""
+    def add_noise(self, Z):
+        """Return inputs with noise that is drawn anew."""
         noise = torch.empty_like(Z).normal_(generator=self.generator)
         return noise.mul_(self.input_noise).add_(Z)
 
     def predict(self, F, outputs=None):
-        """Return what the head makes of features, for all outputs or for some."""
+        """Return the outputs of the head for features, all of them or some."""
         head = self.head
         if outputs is not None:
             head = {k: v[outputs] if v.ndim else v for k, v in head.items()}
@@ -61,27 +59,15 @@ class HalfSharedNetwork(torch.nn.Module):
     @property
     def scale(self):
         """Learned scale of cosines."""
-        return self.head["log_scale"].exp().clamp(max=_SCALE[1])
+        return self.head["log_scale"].exp().clamp(max=_MAX_LOGIT_SCALE)
 
 
-def head_weights(n_components, n_outputs, generator, start=None):
-    """Return the weights with which the head starts.
+def head_weights(n_components, n_outputs, generator, centers=None):
+    """Return the initial ``weight``, ``bias`` and ``log_scale`` (of cosines) of a head.
 
-    Parameters
-    ----------
-    n_components, n_outputs : int
-    generator : torch.Generator
-    start : tensor of shape (n_outputs, n_components), optional
-        Where given, the head compares by cosine, has no bias, and starts here.
-
-    Returns
-    -------
-    weights : dict of str to tensor
-        ``weight``, ``bias`` unless the head compares by cosine, and ``log_scale``, the
-        logarithm of the scale of cosines.
+    With centers, of shape (n_outputs, n_components), it has no bias: it compares
+    features by cosine with its weight, which starts at the centers.
     """
     weight, bias = linear_weights(n_components, n_outputs, generator)
-    weights = {"weight": weight, "bias": bias}
-    if start is not None:
-        weights = {"weight": start}
-    return weights | {"log_scale": weight.new_tensor(math.log(_SCALE[0]))}
+    layer = {"weight": weight, "bias": bias} if centers is None else {"weight": centers}
+    return layer | {"log_scale": weight.new_tensor(math.log(_LOGIT_SCALE))}

@@ -1,77 +1,53 @@
-"""What the shared head is trained to say of each row: the choices of Z.
+"""The choices of the target Z that the shared head predicts.
 
 scikit-learn's clustering and decompositions are imported where they are used: see
-`_landmarks`.
+`_kernels._landmarks`.
 """
 
 import numpy as np
+import torch
 from sklearn.utils import check_array
 from sklearn.utils.multiclass import check_classification_targets
 
 # With these each row is a class of its own.
-ONE_BY_ONE = ("index", "permutation")
-TARGETS = (*ONE_BY_ONE, "random", "y", "joint_pca", "cluster")
+ROW_IS_CLASS = ("index", "permutation")
+TARGETS = (*ROW_IS_CLASS, "random", "y", "joint_pca", "cluster")
 
 
-def make_target(
-    target, loss, y, views, n_samples, n_classes, n_components, random_state
-):
-    """Return what the head is trained to say.
+def make_target(target, loss, y, views, n_classes, n_components, random_state):
+    """Return the values that the head predicts from z-scored views.
 
-    Parameters
-    ----------
-    target : str
-        One of `TARGETS`.
-    loss : {"cross_entropy", "mse"}
-    y : array-like of shape (n_samples,) or (n_samples, n_outputs), or None
-        For the target "y".
-    views : callable
-        Returns all views side by side, z-scored, zero where one is absent, an ndarray
-        of shape (n_samples, n_features).
-    n_samples : int
-    n_classes : int
-        Of the targets "random" and "cluster".
-    n_components : int
-        Of "joint_pca".
-    random_state : RandomState instance
-
-    Returns
-    -------
-    values : ndarray of shape (n_samples,), int64, or (n_samples, n_outputs), float32
-        Classes from 0, or values of mean 0 and deviation 1 (of all columns together, if
-        they are principal components).
-
-    Raises
-    ------
-    ValueError
-        If target and loss do not go together, or if y is not what they need.
+    They are classes from 0, of shape (n_samples,), int64, or numbers of shape
+    (n_samples, n_outputs), float32, with mean 0 and standard deviation 1 (over all
+    columns together for principal components).
     """
+    n_samples = len(views[0])
     if target == "joint_pca":
         if loss != "mse":
             raise ValueError("target='joint_pca' needs loss='mse'.")
-        codes = joint_codes(views(), n_components, random_state)
+        codes = joint_codes(views, n_components, random_state)
         return (codes / codes.std()).astype(np.float32)
     if target == "cluster":
         if loss != "cross_entropy":
             raise ValueError("target='cluster' needs loss='cross_entropy'.")
         from sklearn.cluster import KMeans
 
-        codes = joint_codes(views(), n_components, random_state)
+        codes = joint_codes(views, n_components, random_state)
         model = KMeans(min(n_classes, n_samples), n_init=1, random_state=random_state)
         return model.fit_predict(codes).astype(np.int64)
     if target == "y":
         values = check_y(y, loss)
     else:
-        values = numbered(target, n_samples, n_classes, random_state)
+        values = index_target(target, n_samples, n_classes, random_state)
     if loss == "cross_entropy":
         return np.unique(values, return_inverse=True)[1]
-    values = values.reshape(len(values), -1).astype(float)
+    values = values.reshape(n_samples, -1).astype(float)
     spread = values.std(0)
     return ((values - values.mean(0)) / np.where(spread, spread, 1)).astype(np.float32)
 
 
-def numbered(target, n_samples, n_classes, random_state):
-    """Return a number for each row, without a look at it."""
+def index_target(target, n_samples, n_classes, random_state):
+    """Return a number for each row that does not depend on its values."""
     if target == "index":
         return np.arange(n_samples)
     if target == "permutation":
@@ -80,7 +56,7 @@ def numbered(target, n_samples, n_classes, random_state):
 
 
 def check_y(y, loss):
-    """Return labels or numbers that a head can be trained for."""
+    """Check y and return it as classes or numbers."""
     if y is None:
         raise ValueError(
             "target='y' requires y to be passed, but the target y is None: fit(X, y)."
@@ -97,11 +73,11 @@ def check_y(y, loss):
     return y
 
 
-def joint_codes(Z, n_components, random_state):
-    """Return principal components of all views side by side."""
+def joint_codes(views, n_components, random_state):
+    """Return the principal components of all views stacked side by side."""
     from sklearn.decomposition import PCA
 
-    n_components = min(n_components, *Z.shape)
-    model = PCA(n_components, random_state=random_state)
-    # Whatever output scikit-learn is configured for.
+    Z = torch.cat(views, dim=1).cpu().numpy()
+    model = PCA(min(n_components, *Z.shape), random_state=random_state)
+    # Override scikit-learn's global set_config(transform_output=...).
     return model.set_output(transform="default").fit_transform(Z)

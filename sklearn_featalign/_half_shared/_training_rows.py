@@ -6,18 +6,18 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from sklearn_featalign._half_shared._cca import pair_mrr
+from sklearn_featalign._half_shared._cca import pairwise_mrr
 from sklearn_featalign._standardize import standardize
 
-# Early stopping stops after this many epochs without a better one.
+# Training stops early after this many epochs without a better score.
 _PATIENCE = 10
 
 
 class ViewRows(NamedTuple):
-    """Z-scored training rows, of the views that they have.
+    """Z-scored rows that have at least one view.
 
-    ``where`` has their positions in X, ``Z`` of each view a float32 tensor that is zero
-    where the view is absent, and ``present`` says where it is not.
+    `where` has their positions in X. `Z` has a float32 tensor for each view, zero in
+    rows that lack it. `present`, (n_samples, n_views), says which views each row has.
     """
 
     where: np.ndarray
@@ -26,7 +26,7 @@ class ViewRows(NamedTuple):
 
     @property
     def paired(self):
-        """Positions among these rows of those that have every view."""
+        """Positions, among these rows, of those that have every view."""
         return self.present.all(1).nonzero()[:, 0]
 
     def take(self, rows):
@@ -34,30 +34,24 @@ class ViewRows(NamedTuple):
         return ViewRows(self.where[rows], [Z[rows] for Z in self.Z], self.present[rows])
 
 
-def load_rows(training, frames):
-    """Return all rows that have a view, z-scored, as `ViewRows`."""
+def load_rows(training, zscores):
+    """Return the `ViewRows` of a `_base.Training`, by the z-scores of each view."""
     n_samples, device = len(training.rows), training.rows.device
-    present = torch.zeros((n_samples, len(frames)), dtype=torch.bool, device=device)
+    present = torch.zeros((n_samples, len(zscores)), dtype=torch.bool, device=device)
     views = []
     for v, (name, rows) in enumerate(training.views.items()):
-        out = torch.zeros(
-            (n_samples, len(training.columns[name])), dtype=torch.float32, device=device
-        )
-        rows.collect(partial(standardize, zscore=frames[name]), out)
+        shape = (n_samples, len(training.columns[name]))
+        out = torch.zeros(shape, dtype=torch.float32, device=device)
+        rows.collect(partial(standardize, zscore=zscores[name]), out)
         views.append(out)
         present[slice(None) if rows.where is None else rows.where, v] = True
     rows = ViewRows(np.arange(n_samples), views, present)
-    some = present.any(1).cpu().numpy()
-    return rows if some.all() else rows.take(np.flatnonzero(some))
+    has_view = present.any(1).cpu().numpy()
+    return rows if has_view.all() else rows.take(np.flatnonzero(has_view))
 
 
 class HeldOutRetrieval:
-    """Early stopping by how well held-out pairs are found.
-
-    Parameters
-    ----------
-    views : list of tensor of shape (n_samples, n_view_features)
-    """
+    """Early stopping by the retrieval of held-out rows, which have every view."""
 
     def __init__(self, views):
         self.views = views
@@ -65,11 +59,11 @@ class HeldOutRetrieval:
         self.best = None
 
     def __call__(self, network):
-        """Score a network, remember it if it is the best, and return when to stop."""
+        """Score a network, keep its weights if best, and return whether to stop."""
         with torch.inference_mode():
             network.eval()
             features = [F.to(torch.float64) for F in network(self.views)]
-        self.scores.append(pair_mrr(features))
+        self.scores.append(pairwise_mrr(features))
         latest = len(self.scores) - 1
         best = int(np.argmax(self.scores))
         if best == latest:
@@ -78,5 +72,5 @@ class HeldOutRetrieval:
         return latest - best >= _PATIENCE
 
     def restore(self, network):
-        """Give a network the weights that it had when it was best."""
+        """Give a network the weights of its best epoch."""
         network.load_state_dict(self.best)
