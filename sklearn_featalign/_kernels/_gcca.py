@@ -37,18 +37,10 @@ class KernelWeights(NamedTuple):
 class GCCAView(NamedTuple):
     """A fitted view.
 
-    Attributes
-    ----------
-    kernel : Kernel
-    weights : KernelWeights
-    projection : Affine
-    held_out : tensor of shape (n_landmarks, n_landmarks), or None
-        Held-out features of the landmarks in this view, for the hubness of the rows of
-        other views. None if rows have no columns for hubness.
-    n_neighbors : int
-    mean_hubness : float
-        Mean hubness of the landmarks in this view, which is subtracted from that of
-        its rows.
+    `held_out` are the held-out features of the landmarks in this view, for the hubness
+    of the rows of other views; None if rows have no columns for hubness. `mean_hubness`
+    is the mean hubness of the landmarks in this view, which is subtracted from that of
+    its rows.
     """
 
     kernel: Kernel
@@ -221,10 +213,6 @@ def append_hubness(F, hub, metric, slot, n_views):
     metric : {"dot", "cosine"}
     slot, n_views : int
         The position of the rows' view, and the number of views.
-
-    Returns
-    -------
-    F : tensor of shape (n_samples, n_features + 1 or n_features + 1 + n_views)
     """
     h = 1 - hub[:, None] / 2
     if metric == "dot":

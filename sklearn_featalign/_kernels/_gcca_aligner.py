@@ -32,14 +32,8 @@ _METRICS = {"dot", "cosine"}
 class ViewFit(NamedTuple):
     """What is fitted of a view alone, before views are joined.
 
-    Attributes
-    ----------
-    kernel : Kernel
-    weights : KernelWeights
-    kernel_mean : tensor of shape (n_landmarks,)
-        Column means of the kernel among the landmarks.
-    inverse : tensor of shape (n_landmarks, n_landmarks)
-        The matrix P of the Notes.
+    `kernel_mean` are the column means of the kernel among the landmarks; `inverse` is
+    the matrix P of the Notes of :class:`KernelGCCAAligner`.
     """
 
     kernel: Kernel

@@ -135,15 +135,9 @@ def field_loss(network, output, targets, views):
 def make_network(Z, field, M, generator, point_generator):
     """Return the network that training starts from.
 
-    Parameters
-    ----------
-    Z : tensor of shape (n_samples, n_dimensions)
-    field : PoissonField
-    M : float
-    generator : torch.Generator
-        Of the weights. It is one of the CPU, so that these do not depend on the device.
-    point_generator : torch.Generator
-        Of the points that the network is trained at, on the device of Z.
+    `field` is a PoissonField. `generator` draws the weights; it is one of the CPU, so
+    that these do not depend on the device. `point_generator` draws the points that the
+    network is trained at, on the device of the rows Z.
     """
     width = Z.shape[1] + 1
     hidden = field.hidden_layer_sizes

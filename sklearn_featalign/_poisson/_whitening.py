@@ -14,12 +14,8 @@ from sklearn_featalign._standardize import ZScore, fit_zscore, within_range
 class Coordinates(NamedTuple):
     """With z-scores Z of rows, the coordinates ``Z @ basis / scale``.
 
-    Attributes
-    ----------
-    zscore : ZScore
-    basis : tensor of shape (n_features, rank)
-        With orthonormal columns.
-    scale : tensor of shape (rank,)
+    `basis`, of shape (n_features, rank), has orthonormal columns; `scale` is of shape
+    (rank,).
     """
 
     zscore: ZScore
