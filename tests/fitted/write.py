@@ -36,7 +36,7 @@ ESTIMATORS = {
     "gcca views": KernelGCCAAligner(metric="cosine", **TWO),
     "mlp": HalfSharedMLPAligner(**TRAINED),
     "mlp closed form": HalfSharedMLPAligner(
-        2, views=[2, 2], init="rcca", finish="rcca", warm_start=True, **TRAINED
+        2, hidden_layer_sizes=[8], views=[2, 2], init="rcca", warm_start=True, **TRAINED
     ),
     "poisson": PoissonUniformizer(**SEED),
     "poisson denoiser": PoissonDenoiser(n_charges=20, **SEED),
