@@ -16,6 +16,7 @@ from _samples import blobs
 from sklearn.base import clone
 
 import sklearn_featalign
+from sklearn_featalign import PoissonField
 from sklearn_featalign._mixin import FORMAT, READABLE
 
 FITTED = Path(__file__).parent / "fitted"
@@ -72,9 +73,11 @@ def test_what_is_kept_of_torch_is_found(kept):
 
 def through_skops(aligner, path):
     skops.io.dump(aligner, path)
-    (trusted,) = skops.io.get_untrusted_types(file=path)
-    assert trusted == f"sklearn_featalign.{type(aligner).__name__}"
-    return skops.io.load(path, trusted=[trusted])
+    trusted = skops.io.get_untrusted_types(file=path)
+    classes = [type(aligner)]
+    classes += [type(p) for p in vars(aligner).values() if isinstance(p, PoissonField)]
+    assert set(trusted) == {f"sklearn_featalign.{one.__name__}" for one in classes}
+    return skops.io.load(path, trusted=trusted)
 
 
 def through_joblib(aligner, path):
