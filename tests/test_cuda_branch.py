@@ -11,7 +11,13 @@ from _samples import blobs
 from sklearn.base import clone
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from sklearn_featalign import PoissonUniformizer, metrics, split_views, stack_views
+from sklearn_featalign import (
+    PoissonDenoiser,
+    PoissonUniformizer,
+    metrics,
+    split_views,
+    stack_views,
+)
 from sklearn_featalign._torch import Rows
 
 pytestmark = pytest.mark.skipif(
@@ -156,7 +162,7 @@ def test_no_wait_for_the_device_in_transform(name):
     aligner = make(name).fit(X)
     many = np.tile(X, (10, 1))
     whole = count_waits(aligner.transform, many)
-    if isinstance(aligner, PoissonUniformizer):
+    if isinstance(aligner, PoissonUniformizer | PoissonDenoiser):
         # torchdiffeq compares the time with the end after each step, in each region.
         n_regions = len(aligner._regions["centers"]) if aligner._regions else 1
         assert whole == count_waits(aligner.transform, X) <= 20 * n_regions

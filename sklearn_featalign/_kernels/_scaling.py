@@ -7,6 +7,7 @@ column is one of its values, and the difference of two float32 numbers is rounde
 `batches` is as in `_linalg`: it yields the rows batch by batch, float32 or float64.
 """
 
+import math
 from functools import reduce
 from typing import NamedTuple
 
@@ -90,18 +91,19 @@ def fit_scaling(batches, sample, n_samples, whiten=None, rounding=0.0):
     ValueError
         If all rows are equal.
     """
-    largest = reduce(torch.maximum, (largest_value(X) for X in batches))
+    largest = largest_value(batches)
     is_single = sample.dtype == torch.float32 and whiten is None
-    is_single = is_single and abs(binary_exponent(largest)) <= _SINGLE_EXPONENT
+    is_single = is_single and abs(math.frexp(largest)[1]) <= _SINGLE_EXPONENT
     dtype = torch.float32 if is_single else torch.float64
     offset = column_medians(sample).to(dtype)
-    spreads = (largest_value(X.to(dtype) - offset) for X in batches)
-    spread = reduce(torch.maximum, spreads)
+    spread = largest_value(X.to(dtype) - offset for X in batches)
     if spread == 0:
         raise ValueError(
             "X has no spread: all rows are equal, so the bandwidth is undefined."
         )
-    exponent = binary_exponent(spread)
+    if math.isinf(spread):
+        raise ValueError("X has values whose differences are infinite in float64.")
+    exponent = math.frexp(spread)[1]
     scaling = Scaling(offset, max(-_LARGEST_EXPONENT, min(exponent, _LARGEST_EXPONENT)))
     if exponent < -_SINGLE_EXPONENT:
         scaling = scaling.in_float64()
@@ -112,14 +114,10 @@ def fit_scaling(batches, sample, n_samples, whiten=None, rounding=0.0):
     return scaling._replace(total_variance=variance)
 
 
-def largest_value(X):
-    """Return the largest absolute value."""
-    return torch.stack(X.aminmax()).abs().amax()
-
-
-def binary_exponent(value):
-    """Return the smallest integer e with ``abs(value) < 2 ** e`` (0 for zero)."""
-    return int(torch.frexp(value).exponent)
+def largest_value(batches):
+    """Return the largest absolute value of all batches, as a float."""
+    values = (torch.stack(X.aminmax()).abs().amax() for X in batches)
+    return float(reduce(torch.maximum, values))
 
 
 def total_variance(batches, n_samples, scaling):
