@@ -5,7 +5,7 @@ from sklearn_featalign._half_shared._mlp_aligner import HalfSharedMLPAligner
 from sklearn_featalign._kernels._gcca_aligner import KernelGCCAAligner
 from sklearn_featalign._kernels._rbf_aligner import RBFAutoScaleAligner
 from sklearn_featalign._poisson._denoiser import PoissonDenoiser
-from sklearn_featalign._poisson._field import PoissonField
+from sklearn_featalign._poisson._poisson_field import PoissonField
 from sklearn_featalign._poisson._uniformizer import PoissonUniformizer
 from sklearn_featalign._version import __version__ as __version__
 from sklearn_featalign._views import split_views, stack_views

@@ -31,11 +31,11 @@ from sklearn_featalign._views import (
 from sklearn_featalign.metrics import retrieval_accuracy
 
 
-def _has_views(estimator):
+def has_views(estimator):
     return estimator.views is not None
 
 
-def _has_pairs(estimator):
+def has_pairs(estimator):
     views = estimator.views
     return isinstance(views, list | tuple | dict) and len(views) > 1
 
@@ -46,7 +46,7 @@ class Training(NamedTuple):
     Attributes
     ----------
     rows : Rows
-        All rows, with the columns of all views.
+        All rows, with all columns of X.
     columns : dict of str to ndarray of int
         The columns of each view.
     views : dict of str to Rows
@@ -67,15 +67,16 @@ class BaseAligner(
     """Base class of the aligners.
 
     A subclass has the parameters `views`, `output`, `device` and `random_state`. Its
-    ``fit`` begins with `_split_training` and ends with `_torch.set_fitted`. It defines
+    ``fit`` splits the rows by `_split_training` and ends with `_torch.set_fitted`. It
+    defines
 
     - ``_load_view(name, rows)``: returns a function that maps a batch of these rows of
       a view to their features;
     - ``_view_feature_names``: the names of these features;
-    - ``_metric``: the metric by which aligned rows are compared;
 
-    and, where the defaults do not fit, ``_n_work_columns``, how many numbers are
-    computed for a row, and ``_row_batch_size``, how many rows at a time.
+    and, where the defaults do not fit, ``_metric``, by which aligned rows are compared,
+    ``_n_work_columns``, how many numbers are computed for a row, and
+    ``_row_batch_size``, how many rows at a time.
     """
 
     _parameter_constraints = {
@@ -118,7 +119,7 @@ class BaseAligner(
             out /= as_like(n_present[:, None], out)
         return out
 
-    @available_if(_has_views)
+    @available_if(has_views)
     def transform_view(self, X_view, view):
         """Return the aligned features of rows of which only one view is given.
 
@@ -148,7 +149,7 @@ class BaseAligner(
         own = {name: np.arange(len(columns))}
         return self._align(X, name, own[name], view_masks(X, own)[name])
 
-    @available_if(_has_pairs)
+    @available_if(has_pairs)
     def score(self, X, y=None):
         """Return the top-1 accuracy of retrieval across views.
 
@@ -173,7 +174,7 @@ class BaseAligner(
         """
         return self.score_pairs(X, partial(retrieval_accuracy, metric=self._metric))
 
-    @available_if(_has_pairs)
+    @available_if(has_pairs)
     def score_pairs(self, X, score_func):
         """Return the mean of a function of the features of two views.
 
@@ -257,16 +258,16 @@ class BaseAligner(
         return n_slots * len(self._view_feature_names)
 
     def _split_training(self, X, n_outputs):
-        """Check training rows and split them into views.
+        """Check training rows and return them split into views, as `Training`.
 
-        Returns
-        -------
-        training : Training
+        `n_outputs` numbers are computed for each row, by default as many as there are
+        paired rows.
         """
         self._refuse_list_of_views(X)
-        values = check_rows(self, X, min_samples=2, allow_nan=_has_views(self))
+        values = check_rows(self, X, min_samples=2, allow_nan=has_views(self))
         columns = resolve_views(self.views, X if hasattr(X, "columns") else values)
         present = self._view_masks(values, columns)
+        # This raises an error if `output` names no view.
         output_plan(self.output, present)
         paired = np.flatnonzero(np.logical_and.reduce(list(present.values())))
         if len(paired) < 2:
@@ -344,5 +345,5 @@ class BaseAligner(
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = _has_views(self)
+        tags.input_tags.allow_nan = has_views(self)
         return tags

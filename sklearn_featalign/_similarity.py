@@ -83,21 +83,21 @@ def own_ranks(X, Y, bias):
         reach = X[rows].norm(dim=1, keepdim=True)
         # An upper bound of the tie tolerances of all rows of Y.
         widest = 2 * _TIE_RTOL * (reach * norms.max() + sizes.max())
-        above, tied = ranks_within(S, own, widest)
+        above, tied = count_above_and_tied(S, own, widest)
         # This bound is loose if Y has outliers: where it leaves rows tied, they are
         # counted anew with a tolerance for each row of Y.
         unsure = tied.nonzero()[:, 0]
         if len(unsure):
             errors = _TIE_RTOL * (reach[unsure] * norms + sizes)
             own_errors = errors.gather(1, unsure[:, None] + rows.start)
-            above[unsure], tied[unsure] = ranks_within(
+            above[unsure], tied[unsure] = count_above_and_tied(
                 S[unsure], own[unsure], errors + own_errors
             )
         ranks[rows] = 1 + above + tied.to(X.dtype) / 2
     return ranks
 
 
-def ranks_within(S, own, margin):
+def count_above_and_tied(S, own, margin):
     """Return how many similarities exceed the own one, and how many tie with it."""
     # Sums of booleans in 32 bits take half the time of sums in 64.
     above = (S > own + margin).sum(1, dtype=torch.int32)

@@ -61,7 +61,7 @@ def within_range(X, middle, half_range):
 
 
 def standardize(X, zscore):
-    """Return the z-scores of rows, clipped to -10 and 10."""
+    """Return the z-scores of rows, clipped at `_LARGEST_Z`."""
     std = torch.where(zscore.std > 0, zscore.std, 1.0)
     Z = (within_range(X, zscore.middle, zscore.half_range) - zscore.mean) / std
     return Z.clamp_(-_LARGEST_Z, _LARGEST_Z)

@@ -1,4 +1,4 @@
-"""The only gate between arrays and tensors: validation, devices, batches of rows."""
+"""The gate between arrays and tensors: validation, devices, batches, fitted state."""
 
 import numpy as np
 import torch
@@ -254,7 +254,7 @@ class Rows:
 
     @property
     def rounding(self):
-        """Standard deviation of the rounding error of a number just below one."""
+        """Relative rounding error of X, as a standard deviation."""
         return (2.0**-24 if is_single(self.X) else 2.0**-53) / 3**0.5
 
     def collect(self, function, out, add=False):

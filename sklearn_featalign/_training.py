@@ -13,7 +13,7 @@ _WEIGHT_DECAY = 0.3
 _WARM_UP = 0.1
 
 
-class PairedRows(torch.utils.data.Dataset):
+class ViewDataset(torch.utils.data.Dataset):
     """Rows of several views, a list of tensors, with targets for ``take(rows)``."""
 
     def __init__(self, views, targets=None):
@@ -136,13 +136,13 @@ def train(
     weight_decay=_WEIGHT_DECAY,
     lr_factor=warm_up_and_cosine,
 ):
-    """Train a network by AdamW (Adam without weight decay) and return the history.
+    """Train a network and return the history; AdamW with `weight_decay` 0 is Adam.
 
     Parameters
     ----------
     network : torch.nn.Module
         Maps the list of views of a batch to its output.
-    dataset : PairedRows
+    dataset : ViewDataset
     loss : callable
         Maps the network, its output, the targets and the views of a batch to a scalar.
     max_epochs, lr, batch_size : number

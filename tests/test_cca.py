@@ -56,7 +56,7 @@ def test_whitening_whitens_with_the_ridge():
 def test_maps_solve_the_generalised_eigenproblem(widths, ridge):
     views = make_views(widths=widths)
     k = min(widths)
-    maps, correlations = RidgeCCA(views, k).fit(ridge)
+    maps, correlations = RidgeCCA(views, k).solve(ridge)
     values, vectors = generalised(arrays(views), ridge)
     expected = values[:k] / (len(widths) - 1)
     np.testing.assert_allclose(correlations, np.maximum(expected, 0), atol=1e-9)
@@ -69,7 +69,7 @@ def test_maps_solve_the_generalised_eigenproblem(widths, ridge):
 
 def test_two_views_are_narrowed_without_loss():
     views = make_views(widths=(30, 25), n_hidden=10)
-    _, correlations = RidgeCCA(views, 3).fit(0.1)
+    _, correlations = RidgeCCA(views, 3).solve(0.1)
     np.testing.assert_allclose(
         correlations, generalised(arrays(views), 0.1)[0][:3], atol=1e-9
     )
@@ -77,7 +77,7 @@ def test_two_views_are_narrowed_without_loss():
 
 def test_more_views_are_narrowed_with_little_loss():
     views = make_views(widths=(30, 25, 20), n_hidden=10, noise=2.0)
-    _, correlations = RidgeCCA(views, 5).fit(0.1)
+    _, correlations = RidgeCCA(views, 5).solve(0.1)
     expected = generalised(arrays(views), 0.1)[0][:5] / 2
     assert (correlations.numpy() <= expected + 1e-9).all()
     np.testing.assert_allclose(correlations, expected, rtol=0.02)
@@ -85,7 +85,7 @@ def test_more_views_are_narrowed_with_little_loss():
 
 def test_without_a_ridge_they_are_canonical_correlations():
     X, Y = make_views()
-    maps, correlations = RidgeCCA([X, Y], 7).fit(1e-10)
+    maps, correlations = RidgeCCA([X, Y], 7).solve(1e-10)
     F, G = map(apply_affine, (X, Y), maps)
     np.testing.assert_allclose(F.mean(0), 0, atol=1e-9)
     np.testing.assert_allclose(np.cov(F.T), np.eye(7), atol=1e-6)
@@ -95,7 +95,7 @@ def test_without_a_ridge_they_are_canonical_correlations():
 
 
 def test_missing_components_are_zero():
-    maps, correlations = RidgeCCA(make_views(widths=(2, 5)), 4).fit(0.1)
+    maps, correlations = RidgeCCA(make_views(widths=(2, 5)), 4).solve(0.1)
     assert [A.shape[1] for A, _ in maps] == [4, 4]
     assert (correlations[:2] > 0).all() and (correlations[2:] == 0).all()
     assert all((A[:, 2:] == 0).all() and (b[2:] == 0).all() for A, b in maps)
@@ -127,7 +127,7 @@ def test_the_ridge_finds_most_of_the_pairs_that_are_left_out(seed):
 
 def test_the_leading_outputs_are_weighted():
     X, _ = make_views()
-    maps, correlations = RidgeCCA([X, X[:, :5]], 5).fit(0.1)
+    maps, correlations = RidgeCCA([X, X[:, :5]], 5).solve(0.1)
     (narrow, _) = weighted(maps, correlations[:3])
     np.testing.assert_allclose(
         apply_affine(X, narrow),

@@ -20,8 +20,8 @@ from sklearn_featalign._mlp import encode, encoder_weights
 from sklearn_featalign._training import (
     _WEIGHT_DECAY,
     Batches,
-    PairedRows,
     StopTraining,
+    ViewDataset,
     train,
     warm_up_and_cosine,
 )
@@ -35,7 +35,7 @@ def generator(seed=0):
 
 def make_rows(n_samples=50):
     Z = [torch.randn((n_samples, d), generator=generator(d)) for d in (5, 4)]
-    return PairedRows(Z, Targets(torch.arange(n_samples)))
+    return ViewDataset(Z, Targets(torch.arange(n_samples)))
 
 
 def make_network(n_outputs=50, input_noise=0.0, centers=None):

@@ -18,7 +18,7 @@ from sklearn_featalign import HalfSharedMLPAligner
 from sklearn_featalign._half_shared._losses import Targets, half_shared_loss
 from sklearn_featalign._half_shared._network import HalfSharedNetwork, head_weights
 from sklearn_featalign._mlp import encoder_weights
-from sklearn_featalign._training import PairedRows, train
+from sklearn_featalign._training import ViewDataset, train
 
 
 def make_training(n_samples, n_features):
@@ -54,7 +54,7 @@ def make_training(n_samples, n_features):
 
 def train_ours(network, Z, loss, generator, **params):
     """Train a network for an epoch as HalfSharedMLPAligner does."""
-    rows = PairedRows(Z, Targets(torch.arange(len(Z[0]))))
+    rows = ViewDataset(Z, Targets(torch.arange(len(Z[0]))))
     params |= {"generator": generator, "max_epochs": 1}
     train(network, rows, loss, sklearn_callbacks=Callback(), **params)
 

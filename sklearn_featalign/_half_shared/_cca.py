@@ -10,15 +10,16 @@ from sklearn_featalign import _memory
 from sklearn_featalign._linalg import Affine, sum_and_scatter, unit_rows
 from sklearn_featalign._similarity import own_ranks
 
-# A view whose widest direction has no more variance is constant up to rounding.
+# A view with at most this variance in every direction is constant up to rounding.
 _NO_VARIANCE = 1e-12
 
-# Exponents of the correlations as weights of the components: of those that training
-# starts from, and of those whose affinities it preserves.
+# Components are weighted by this power of their correlation where training starts.
 _START_POWER = 1
+
+# Components whose affinities are preserved are weighted by this power.
 _AFFINITY_POWER = 2
 
-# With fewer pairs than this none are held out to choose a ridge, and it is 1.
+# Below this number of pairs none are held out to choose a ridge.
 _FEW_PAIRS = 10
 _RIDGE_OF_FEW = 1.0
 
@@ -40,7 +41,7 @@ class RidgeCCA:
         # The spectra are the same for every ridge.
         self.spectra = [torch.linalg.eigh(self.covariance[s, s]) for s in self.slices]
 
-    def fit(self, ridge):
+    def solve(self, ridge):
         r"""Return the maps to the canonical variates, and their correlations.
 
         Parameters
@@ -63,8 +64,9 @@ class RidgeCCA:
             (u, v): B[u].T @ self.covariance[self.slices[u], self.slices[v]] @ B[v]
             for u, v in permutations(views, 2)
         }
-        # Restrict each view to the leading directions of sum_u M_vu M_uv, which loses
-        # nothing for two views.
+        # The joint problem would be as wide as all views. Each view is restricted to
+        # the leading directions of sum_u M_vu M_uv, which is exact for two views; for
+        # more it approximates, and depends a little on the order of the views.
         for v in views:
             others = [u for u in views if u != v]
             shared = sum(M[v, u] @ M[v, u].T for u in others)
@@ -151,8 +153,8 @@ def pairwise_mrr(features):
 def choose_ridge(views, ridges, n_components, generator):
     """Return the ridge with the best retrieval of held-out pairs, a fifth of all pairs.
 
-    The generator draws the pairs that are held out. With fewer than 10 pairs none are,
-    and the ridge is 1.
+    The generator draws the pairs that are held out. A single ridge is returned as it
+    is; of several, 1 is returned if there are fewer than 10 pairs.
     """
     n_samples = len(views[0])
     if len(ridges) == 1:
@@ -164,7 +166,7 @@ def choose_ridge(views, ridges, n_components, generator):
     cca = RidgeCCA([Z[rest] for Z in views], n_components)
     scores = []
     for ridge in ridges:
-        maps, correlations = cca.fit(ridge)
+        maps, correlations = cca.solve(ridge)
         maps = weighted(maps, correlations**_START_POWER)
         pairs = zip(views, maps, strict=True)
         scores.append(pairwise_mrr([apply_affine(Z[held], A) for Z, A in pairs]))
@@ -176,14 +178,15 @@ class Start(NamedTuple):
 
     Attributes
     ----------
-    maps : list of tuple of tensors of shape (n_components, n_features), (n_components,)
+    layers : list of tuple of tensors of shape (n_components, n_features),
+    (n_components,)
         For each view, weight and bias of a linear layer.
     affinity_targets : list of tensor of shape (n_samples, 2 * n_components)
         For each view, the rows whose affinities training preserves.
     ridge : float
     """
 
-    maps: list
+    layers: list
     affinity_targets: list
     ridge: float
 
@@ -194,7 +197,7 @@ class Start(NamedTuple):
         """
         rows = sum(
             normalize(linear(Z, *layer)) * mask[:, None]
-            for Z, layer, mask in zip(views, self.maps, present.T, strict=True)
+            for Z, layer, mask in zip(views, self.layers, present.T, strict=True)
         )
         rows = rows[torch.argsort(classes, stable=True)]
         counts = torch.bincount(classes).tolist()
@@ -206,12 +209,13 @@ class Start(NamedTuple):
 def fit_start(views, paired, ridges, n_components, generator):
     """Fit the `Start` of training by regularised CCA of the paired rows of views.
 
-    `paired` has the positions of the rows that have every view.
+    `paired` has the positions of the rows that have every view. The layers are scaled
+    to outputs of unit mean variance.
     """
     pairs = [Z[paired] for Z in views]
     ridge = choose_ridge(pairs, ridges, n_components, generator)
-    # More components than the encoders have make the affinities more accurate.
-    maps, correlations = RidgeCCA(pairs, 2 * n_components).fit(ridge)
+    # Twice the components of the encoders make the affinities more accurate.
+    maps, correlations = RidgeCCA(pairs, 2 * n_components).solve(ridge)
     to_affinities = weighted(maps, correlations**_AFFINITY_POWER)
     affinity_targets = [
         unit_rows(apply_affine(Z, affine)).to(torch.float32)

@@ -12,12 +12,17 @@ from sklearn.callback import CallbackSupportMixin
 from sklearn.utils import check_array, check_consistent_length, check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from sklearn_featalign._base import BaseAligner
+from sklearn_featalign._base import BaseAligner, has_pairs
 from sklearn_featalign._callbacks import FitTask
 from sklearn_featalign._half_shared._cca import RidgeCCA, fit_start, weighted
 from sklearn_featalign._half_shared._losses import Targets, half_shared_loss
 from sklearn_featalign._half_shared._network import HalfSharedNetwork, head_weights
-from sklearn_featalign._half_shared._targets import ROW_IS_CLASS, TARGETS, make_target
+from sklearn_featalign._half_shared._targets import (
+    ROW_IS_CLASS,
+    TARGETS,
+    check_target,
+    make_target,
+)
 from sklearn_featalign._half_shared._training_rows import HeldOutRetrieval, load_rows
 from sklearn_featalign._linalg import Affine, unit_projection, unit_rows
 from sklearn_featalign._mlp import (
@@ -36,7 +41,7 @@ from sklearn_featalign._torch import (
     torch_generator,
     with_smaller_batches,
 )
-from sklearn_featalign._training import PairedRows, SklearnCallbacks, train
+from sklearn_featalign._training import SklearnCallbacks, ViewDataset, train
 
 # What "auto" stands for, by `init`: the document's values and the recommended ones.
 _AUTO = {
@@ -77,8 +82,8 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
 
     The defaults are the method of the feature-alignment document. For real features
     ``HalfSharedMLPAligner(128, init="rcca", views=[...])`` is recommended, which starts
-    from a closed form and ends in one. Parameters that are "auto" have the document's
-    value with ``init=None`` and the recommended one with ``init="rcca"``.
+    from a closed form and ends in one. Where a parameter has two values for "auto", the
+    first is the document's and the second, with ``init="rcca"``, is recommended.
 
     Parameters
     ----------
@@ -107,9 +112,9 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
         Number of classes of the targets "random" and "cluster".
 
     loss : {"cross_entropy", "mse"}, default="cross_entropy"
-        Whether Z is a class or a number (standardised). If each row is a class of its
-        own, the cross-entropy is over the classes of the batch, so that its cost does
-        not grow with the number of rows.
+        "cross_entropy" treats Z as a class, "mse" as a number (standardised). If each
+        row is a class of its own, the cross-entropy is over the classes of the batch,
+        so that its cost does not grow with the number of rows.
 
     affinity_weight : float or "auto", default="auto"
         Weight of the regulariser that preserves the affinities within each view; see
@@ -134,7 +139,8 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
     ridge : float or "auto", default="auto"
         Regularisation of ``init="rcca"``, in multiples of the mean variance of a
         column. "auto" is the one of 0.03, 0.1, 0.3, 1 and 3 with the best retrieval
-        (mean reciprocal rank) of a fifth of the pairs, held out.
+        (mean reciprocal rank) of a fifth of the pairs, held out; with fewer than 10
+        pairs it is 1.
 
     finish : {"auto", "rcca"} or None, default="auto"
         "rcca" ends with the same closed form for the trained features of paired rows,
@@ -165,7 +171,8 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
 
     warm_start : bool, default=False
         Whether fit continues from the weights and scaling of the previous fit, and from
-        its head if the targets are the same; the optimiser starts anew. With
+        its head if the targets are the same; the ridge is kept, and the optimiser
+        starts anew. With
         `early_stopping` an integer `random_state` keeps the same rows held out.
 
     views : list, dict or None, default=None
@@ -198,7 +205,7 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
     ridge_ : float
         Ridge of the start. Only with ``init="rcca"``.
 
-    view_columns_ : dict of str to ndarray of int of shape (n_view_features,)
+    view_columns_ : dict of str to ndarray of int of shape (n_encoded_features,)
         Columns of X that each view has, by name.
 
     n_features_in_ : int
@@ -211,7 +218,7 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
     See Also
     --------
     KernelGCCAAligner : Retrieval between networks without training.
-    RBFAutoScaleAligner : Kernel features that fit each view by itself.
+    RBFAutoScaleAligner : Fits each view by itself.
 
     Notes
     -----
@@ -223,15 +230,15 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
               A_{ij}(X) = e^{-\|x_i - x_j\|^2 / (2 \sum_k \mathrm{var}(X_k))}
 
     over the rows of a batch: "Alignment Methods 2: training MLP" of the document
-    "Feature Alignment". All views train at once, where the author's script trains one
-    after the other, and no GELU stands between the features and the head. With
+    "Feature Alignment". Unlike in the author's script, all views train at once, and no
+    GELU precedes the head. With
     ``init="rcca"`` the affinities to preserve are those of the closed form with
     ``2 * n_components`` components, weighted by their squared correlation, in rows of
     unit length.
 
-    **The closed form.** With the covariances :math:`C_{uv}` and a ridge,
-    :math:`\sum_{v \ne u} C_{uv} a_v = \lambda (C_{uu} + \rho I) a_u`. For two views
-    this is canonical correlation analysis (Vinod 1976 [1]_), for more the sum of
+    **The closed form.** With the covariances :math:`C_{uv}` and a ridge, :math:`\sum_{v
+    \ne u} C_{uv} a_v = \lambda (C_{uu} + \rho \bar\lambda_u I) a_u`. For two views this
+    is canonical correlation analysis (Vinod 1976 [1]_), for more the sum of
     correlations under one constraint (Kettenring 1971 [2]_).
 
     **What matters, measured in the documentation.** On real features, training from a
@@ -245,7 +252,7 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
     Training is in float32; scaling, the closed forms and transform are in float64. A
     refit with the same integer `random_state` is bit-equal on one machine and number of
     threads. Callbacks of scikit-learn are called after each epoch and may stop the
-    training, which skorch does. The fitted aligner holds only arrays.
+    training; skorch runs the epochs. The fitted aligner holds only arrays.
 
     References
     ----------
@@ -368,8 +375,9 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
             parameter needs two views and there is one, if the loss or the weights
             become infinite or NaN, or if the device is not available.
         """
-        task = FitTask(self, X, y, max_subtasks=self._setting.max_epochs)
         self._check_setting()
+        check_target(self.target, self.loss, y)
+        task = FitTask(self, X, y, max_subtasks=self._setting.max_epochs)
         training = self._split_training(X, sum(self._widths(0)))
         previous = self._previous_states(training)
         random_state = check_random_state(self.random_state)
@@ -421,7 +429,7 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
                 "init and finish scale rows to unit length, which needs n_components "
                 "of at least 2, got 1."
             )
-        if self.views is not None and len(self.views) > 1:
+        if has_pairs(self):
             return
         for name in _NEED_PAIRS:
             value = getattr(setting, name)
@@ -511,7 +519,7 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
         """Return the network in the state that training starts from."""
         generator = torch_generator(random_state)
         device = rows.Z[0].device
-        maps = [None] * len(rows.Z) if start is None else start.maps
+        maps = [None] * len(rows.Z) if start is None else start.layers
         encoders = [
             encoder_weights(self._widths(Z.shape[1]), generator, layer)
             for Z, layer in zip(rows.Z, maps, strict=True)
@@ -549,7 +557,7 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
         )
         history = train(
             network,
-            PairedRows(rows.Z, targets),
+            ViewDataset(rows.Z, targets),
             loss,
             max_epochs=setting.max_epochs,
             lr=float(setting.lr),
@@ -579,7 +587,7 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
             unit_rows(encode(Z[rows.paired], encoder).to(torch.float64))
             for Z, encoder in zip(rows.Z, encoders, strict=True)
         ]
-        maps, correlations = RidgeCCA(features, self.n_components).fit(_FINISH_RIDGE)
+        maps, correlations = RidgeCCA(features, self.n_components).solve(_FINISH_RIDGE)
         return weighted(maps, correlations**_FINISH_POWER)
 
     def _load_view(self, name, rows):
@@ -587,7 +595,7 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
         zscore = ZScore(**state["zscore"])
         finish = None if state["finish"] is None else Affine(**state["finish"])
         encoder = state["encoder"]
-        return partial(view_features, zscore=zscore, encoder=encoder, finish=finish)
+        return partial(encoded_features, zscore=zscore, encoder=encoder, finish=finish)
 
     @property
     def _metric(self):
@@ -612,7 +620,7 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
         return tags
 
 
-def view_features(X, zscore, encoder, finish):
+def encoded_features(X, zscore, encoder, finish):
     """Return the features of rows of a view; finish is an affine map or None."""
     F = encode(standardize(X, zscore), encoder)
     return F if finish is None else unit_projection(unit_rows(F), finish)

@@ -21,15 +21,12 @@ def make_target(target, loss, y, views, n_classes, n_components, random_state):
     (n_samples, n_outputs), float32, with mean 0 and standard deviation 1 (over all
     columns together for principal components).
     """
+    check_target(target, loss, y)
     n_samples = len(views[0])
     if target == "joint_pca":
-        if loss != "mse":
-            raise ValueError("target='joint_pca' needs loss='mse'.")
         codes = joint_codes(views, n_components, random_state)
         return (codes / codes.std()).astype(np.float32)
     if target == "cluster":
-        if loss != "cross_entropy":
-            raise ValueError("target='cluster' needs loss='cross_entropy'.")
         from sklearn.cluster import KMeans
 
         codes = joint_codes(views, n_components, random_state)
@@ -55,12 +52,19 @@ def index_target(target, n_samples, n_classes, random_state):
     return random_state.randint(n_classes, size=n_samples)
 
 
-def check_y(y, loss):
-    """Check y and return it as classes or numbers."""
-    if y is None:
+def check_target(target, loss, y):
+    """Raise an error if a target lacks y or does not suit the loss."""
+    needed = {"joint_pca": "mse", "cluster": "cross_entropy"}.get(target, loss)
+    if loss != needed:
+        raise ValueError(f"target={target!r} needs loss={needed!r}.")
+    if target == "y" and y is None:
         raise ValueError(
             "target='y' requires y to be passed, but the target y is None: fit(X, y)."
         )
+
+
+def check_y(y, loss):
+    """Check y and return it as classes or numbers."""
     if loss == "mse":
         return check_array(y, ensure_2d=False, dtype=np.float64, input_name="y")
     check_classification_targets(y)

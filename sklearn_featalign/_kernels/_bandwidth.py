@@ -30,8 +30,9 @@ _GUESSED_PAIRS = 2**20
 # Above this c, 1 - A has too few float32 digits for the solver.
 _SINGLE_C = 0.8
 
-# Below this squared norm float32 loses digits.
-_SINGLE_SQUARE = 1e-30
+# If the resolution of squared distances is below this, float32 is near its smallest
+# numbers and loses digits.
+_SMALLEST_RESOLUTION = 1e-30
 
 # If the log mean affinity falls by less than this share of its total drop (-log c) per
 # e-fold of the rate, perhaps only pairs at distance zero still contribute: check c
@@ -48,14 +49,14 @@ class Kernel(NamedTuple):
     rate : float
     direct : bool
         Whether distances are summed from explicit differences.
-    is_single : bool
-        Whether float32 is exact enough for float32 rows.
+    allows_single : bool
+        Whether float32 rows are computed in float32, since this is exact enough.
     """
 
     scaling: Scaling
     rate: float
     direct: bool
-    is_single: bool
+    allows_single: bool
 
 
 def distances_to_landmarks(X, landmarks, scaling, direct):
@@ -162,7 +163,7 @@ def fit_bandwidth(
     for frame, direct, atol in precision_ladder(scaling):
         Y = coordinates(landmarks, frame)
         resolution = 0.0 if direct else distance_resolution(Y)
-        if Y.dtype == torch.float32 and resolution < _SINGLE_SQUARE:
+        if Y.dtype == torch.float32 and resolution < _SMALLEST_RESOLUTION:
             continue
         largest = torch.finfo(Y.dtype).max
         largest = min(atol / resolution, largest) if resolution else largest
@@ -213,20 +214,10 @@ def raise_unattainable_c(c, floor):
 def fit_mean(distances, guess, c, largest, resolution, dtype):
     """Fit the rate that gives a mean affinity c, and return it with the mean affinity.
 
-    None is returned if the precision of the distances does not suffice.
-
-    Parameters
-    ----------
-    distances, guess : iterable of tensor
-        Blocks of squared distances of all rows, and of some from which the rate is
-        guessed.
-    c : float
-    largest : float
-        The largest rate to try.
-    resolution : float
-        Rounding error of the squared distances.
-    dtype : torch.dtype
-        Their precision.
+    Distances and guess are blocks of squared distances of all rows, and of some from
+    which the rate is guessed; `resolution` is their rounding error. No rate above the
+    largest is tried. None is returned if the precision of the distances does not
+    suffice.
     """
     if dtype == torch.float32 and c > _SINGLE_C:
         return None
@@ -257,23 +248,9 @@ def solve_bandwidth(moments, c, start=0.0, largest=math.inf, rtol=1e-10, max_ite
 
     Started beyond the root, its first step leads back to before it.
 
-    Parameters
-    ----------
-    moments : callable
-        Maps a rate to the means of A and of A * D over all pairs.
-    c : float
-        Between 0 and 1, both excluded.
-    start, largest : float
-        The first rate, and the largest to try.
-    rtol : float
-        Relative tolerance in c.
-    max_iter : int
-
-    Returns
-    -------
-    found : tuple of float, or None
-        The rate, and the means of A and of A * D that it gives. None if no rate up to
-        the largest meets the tolerance in `max_iter` steps.
+    `moments` maps a rate to the means of A and of A * D over all pairs. The rate and
+    these means are returned, or None if no rate up to the largest meets the relative
+    tolerance in `max_iter` steps.
     """
     rate = start
     for _ in range(max_iter):

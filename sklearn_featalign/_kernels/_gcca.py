@@ -1,7 +1,8 @@
 """Kernel generalised CCA in the basis of the landmarks, and hubness columns.
 
-K is a centred kernel among the m landmarks, P its inverse with a ridge (as from
-`_ridge.ridge_inverse`), and ``I - ridge * P`` its hat matrix.
+K is a centred kernel among the m landmarks, of trace m (see `kernel_weights`). The
+penalty of `_ridge.ridge_inverse` is then the ridge itself: P is the inverse of
+``K + ridge * I``, and ``I - ridge * P`` the hat matrix.
 """
 
 from typing import NamedTuple
@@ -114,7 +115,7 @@ def weighted_kernel_(linear_kernel, rbf_kernel, weights):
 
 
 def hat_matrix(P, ridge):
-    r"""Return ``K (K + ridge I)^-1``, from the inverse in it."""
+    r"""Return ``K (K + ridge I)^-1``, given ``P = (K + ridge I)^-1``."""
     H = -ridge * P
     H.diagonal().add_(1)
     return H

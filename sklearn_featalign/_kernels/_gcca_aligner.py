@@ -53,7 +53,7 @@ class KernelGCCAAligner(LandmarkAligner):
     Parameters
     ----------
     c : float, default=0.3
-        Mean of the RBF kernel, for which its bandwidth is solved in each view, as in
+        The bandwidth of each view is solved so that its RBF kernel has this mean, as in
         :class:`RBFAutoScaleAligner`. Larger than the share of zero distances (at least
         one in `n_samples`) and less than 1.
 
@@ -72,8 +72,8 @@ class KernelGCCAAligner(LandmarkAligner):
 
     hub_neighbors : int, default=5
         Number of landmarks of each other view that measure the hubness of a row, which
-        is its mean similarity to the nearest ones. 0 leaves hubness out, as a single
-        view does: rows then have unit length and no column for hubness, which is what
+        is its mean similarity to the nearest ones. With 0, and with a single view,
+        there is no column for hubness and rows have unit length, which is what
         classifiers and comparisons within a view need. Hubness costs about as much time
         as the features of a row do, once for each other view.
 
@@ -110,8 +110,7 @@ class KernelGCCAAligner(LandmarkAligner):
 
     device : str, default="auto"
         "cpu", "cuda" or "cuda:<index>". "auto" is the device of X if X is a CUDA
-        tensor; otherwise it is CUDA if the machine has it, and the CPU if not. It is
-        resolved at each call.
+        tensor, else CUDA if available, else the CPU. It is resolved at each call.
 
     batch_size : int or "auto", default="auto"
         Number of rows computed at a time, halved when CUDA runs out of memory.
@@ -156,7 +155,8 @@ class KernelGCCAAligner(LandmarkAligner):
     Notes
     -----
     **The problem.** With L the linear kernel among the m landmarks of a view, G the RBF
-    kernel, both centred, and a the parameter `linear`,
+    kernel, both centred, a the parameter `linear` and :math:`\rho` the parameter
+    `ridge`,
 
     .. math:: K = a \frac{m}{\mathrm{tr} L} L + (1 - a) \frac{m}{\mathrm{tr} G} G,
               \qquad P = (K + \rho I)^{-1}, \qquad H = K P = I - \rho P
@@ -278,7 +278,7 @@ class KernelGCCAAligner(LandmarkAligner):
     _feature_prefix = "gcca"
 
     def _fit_view(self, rows, scaling, indices):
-        # The filter amplifies errors by more than float32 leaves room for.
+        # The filter amplifies rounding errors too much for float32.
         scaling = scaling.in_float64()
         kernel, gamma, mean_affinity, landmarks = self._fit_kernel(
             rows, scaling, indices
@@ -318,7 +318,7 @@ class KernelGCCAAligner(LandmarkAligner):
             n_neighbors=state["n_neighbors"],
             mean_hubness=state["mean_hubness"],
         )
-        if not view.n_neighbors:
+        if state["held_out"] is None:
             return partial(view_features, landmarks=landmarks, view=view)
         others = [
             torch.tensor(other["held_out"], device=rows.device)

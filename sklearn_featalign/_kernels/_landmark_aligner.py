@@ -31,10 +31,9 @@ class LandmarkAligner(CallbackSupportMixin, BaseAligner):
 
     A subclass has the parameters in `_parameter_constraints`, and ``_feature_prefix``
     for the names of features. It defines ``_fit_view(rows, scaling, indices)``, which
-    returns what is fitted of a view and what `fit_kernel` returned for it, and may
-    define
+    returns the fit of a view, its gamma and its mean affinity, and may define
 
-    - ``_fit_scaling(rows)``: returns the coordinates of a view;
+    - ``_fit_scaling(rows)``: returns the `Scaling` of a view;
     - ``_join_views(fits)``: completes the fits of all views, by name, with what they
       share.
 
@@ -151,7 +150,7 @@ class LandmarkAligner(CallbackSupportMixin, BaseAligner):
         `state` is the kernel at rest. The result is in float32 if this is exact enough
         and the rows are float32; the landmarks are in the coordinates of the view.
         """
-        dtype = rows.dtype if state["is_single"] else torch.float64
+        dtype = rows.dtype if state["allows_single"] else torch.float64
         state = to_torch(state, rows.device, dtype)
         kernel = Kernel(**state | {"scaling": Scaling(**state["scaling"])})
         landmarks = block(self.landmarks_, self.view_columns_[name])
@@ -164,7 +163,7 @@ class LandmarkAligner(CallbackSupportMixin, BaseAligner):
 
 
 def fit_kernel(rows, scaling, landmarks, c, gamma):
-    """Fit the bandwidth of rows; see `fit_bandwidth`."""
+    """Return what `fit_bandwidth` does of rows, as far as memory allows."""
     sample = rows.load(every_nth(len(rows)))
     return fit_bandwidth(
         rows, sample, len(rows), scaling, landmarks, c, gamma, rows.kept_bytes
@@ -176,13 +175,13 @@ def joint_coordinates(training, scalings):
     blocks = []
     for name, rows in training.views.items():
         Z = with_smaller_batches(
-            all_coordinates, rows.at(training.paired), scalings[name]
+            unit_coordinates, rows.at(training.paired), scalings[name]
         )
         blocks.append(Z)
     return torch.cat(blocks, dim=1)
 
 
-def all_coordinates(rows, scaling):
+def unit_coordinates(rows, scaling):
     """Return all rows in float64 coordinates of unit total variance."""
     Z = torch.cat([coordinates(X, scaling.in_float64()) for X in rows])
     return Z / scaling.total_variance**0.5

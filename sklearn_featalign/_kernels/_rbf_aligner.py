@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from sklearn_featalign._kernels._bandwidth import Kernel, affinities, rbf_affinity
+from sklearn_featalign._kernels._bandwidth import Kernel, affinities
 from sklearn_featalign._kernels._landmark_aligner import LandmarkAligner
 from sklearn_featalign._kernels._ridge import ridge_projection
 from sklearn_featalign._kernels._scaling import coordinates
-from sklearn_featalign._linalg import Affine, squared_distances, unit_projection
+from sklearn_featalign._linalg import Affine, unit_projection
 from sklearn_featalign._torch import to_torch
 
 # Features are computed in float64 if the ridge times one minus the mean affinity is
@@ -59,8 +59,8 @@ class RBFAutoScaleAligner(LandmarkAligner):
 
     n_landmarks : int or None, default=1000
         Number of landmarks, which is the number of features of a view. None, or a
-        number larger than there are rows (with a warning), takes every training row, in
-        its own order.
+        number larger than there are (with a warning), takes every training row that has
+        all views, in its own order.
 
     landmarks : {"random", "farthest", "kmeans++"}, default="random"
         How landmarks are chosen among the training rows that have every view.
@@ -101,8 +101,7 @@ class RBFAutoScaleAligner(LandmarkAligner):
 
     device : str, default="auto"
         "cpu", "cuda" or "cuda:<index>". "auto" is the device of X if X is a CUDA
-        tensor; otherwise it is CUDA if the machine has it, and the CPU if not. It is
-        resolved at each call.
+        tensor, else CUDA if available, else the CPU. It is resolved at each call.
 
     batch_size : int or "auto", default="auto"
         Number of rows computed at a time, halved when CUDA runs out of memory. It
@@ -246,7 +245,7 @@ class RBFAutoScaleAligner(LandmarkAligner):
 
     def _fit_scaling(self, rows):
         scaling = super()._fit_scaling(rows, self.whiten)
-        rank = scaling.whitening.shape[1] if self.whiten == "pca" else 0
+        rank = 0 if scaling.whitening is None else scaling.whitening.shape[1]
         if len(rows) < 2 * rank:
             warnings.warn(
                 f"whiten='pca' of {len(rows)} rows in {rank} dimensions leaves "
@@ -266,10 +265,9 @@ class RBFAutoScaleAligner(LandmarkAligner):
         if self.normalize == "ridge":
             # The smaller the penalty, the more the normalisation amplifies errors.
             if float(self.ridge) * (1 - mean_affinity) < _SINGLE_PENALTY:
-                kernel = kernel._replace(is_single=False)
+                kernel = kernel._replace(allows_single=False)
             exact = kernel._replace(scaling=kernel.scaling.in_float64())
-            Z = coordinates(landmarks, exact.scaling)
-            K = rbf_affinity(squared_distances(Z, Z, exact.direct), exact.rate)
+            K = affinities(landmarks, coordinates(landmarks, exact.scaling), exact)
             projection = ridge_projection(K, float(self.ridge))
         return RBFView(kernel, projection), gamma, mean_affinity
 

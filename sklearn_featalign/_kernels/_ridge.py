@@ -4,8 +4,7 @@ import torch
 
 from sklearn_featalign._linalg import Affine
 
-# Trace of a centred kernel, as a share of the trace before, that rounding can leave
-# among equal landmarks.
+# Landmarks count as equal if centring leaves at most this share of the trace.
 _SPREAD_RTOL = 1e-13
 
 
@@ -49,8 +48,8 @@ def ridge_inverse(K_centred, ridge):
 def centred_map(k, M):
     """Return the affine map that centres kernel values, then applies a matrix M.
 
-    With H the centring matrix, k the column means of the kernel among the landmarks and
-    g their mean,
+    With A the kernel values of rows, H the centring matrix, k the column means of the
+    kernel among the landmarks and g their mean,
 
     .. math:: (A H - 1 (k - g)^T) M = A P + 1 b^T
     """

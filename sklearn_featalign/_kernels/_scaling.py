@@ -22,6 +22,7 @@ from sklearn_featalign._linalg import (
     sum_and_scatter,
 )
 
+# Coordinates in float32 are clipped here, for the same reason as at FARTHEST.
 _FARTHEST_SINGLE = 2.0**50
 
 # float32 is used only for magnitudes up to 2**60 and spreads from 2**-60.
@@ -89,7 +90,7 @@ def fit_scaling(batches, sample, n_samples, whiten=None, rounding=0.0):
     Raises
     ------
     ValueError
-        If all rows are equal.
+        If all rows are equal, or if their differences are infinite.
     """
     largest = largest_value(batches)
     is_single = sample.dtype == torch.float32 and whiten is None

@@ -94,8 +94,8 @@ def mean_charge_by_powers(X, height, augmented, own=None, memory=None):
     r"""Return what `mean_charge` does, without a logarithm or an exponential.
 
     This takes two matrix products with a few multiplications in between. Squares are in
-    units of :math:`|x|^2 + r^2 + \max |y|^2`, so that their powers are near one unless
-    the charges are small beside the height.
+    units of :math:`|x|^2 + r^2 + \max |y|^2`, so that their powers stay in the range
+    of float64 unless the height is small beside the charges: see `powers_are_safe`.
 
     Parameters
     ----------
@@ -168,10 +168,9 @@ def log_count_without_self(index, log_counts):
 
 
 def field(points, charges):
-    """Return the field of charges of one row each at points, as a length.
+    """Return the field over the sum of its weights: x less the mean charge, height.
 
-    It is divided by the sum of its weights, which leaves x minus the mean charge, and
-    the height. The height is the last column of the points.
+    Each charge is one row. The height is the last column of the points.
     """
     X, z = points[:, :-1], points[:, -1:]
     log_counts = torch.zeros_like(charges[:, 0])

@@ -31,7 +31,7 @@ class PoissonDenoiser(PoissonTransformer):
 
     scaling : {"view", "whiten"}, default="view"
         Coordinates in which rows flow: centred, and divided by the root of the mean
-        variance of a column; or whitened as by :class:`PoissonUniformizer`.
+        variance of a column; or whitened along principal axes.
 
     solver : {"rk4", "midpoint", "euler", "dopri5"}, default="rk4"
         Solver of torchdiffeq; see :class:`PoissonUniformizer`.
@@ -61,10 +61,10 @@ class PoissonDenoiser(PoissonTransformer):
         Number of rows of each charge.
 
     start_height_, end_height_ : float
-        Heights between which rows flow.
+        Heights between which rows flow, in the coordinates that `scaling` makes.
 
     score_height_ : float
-        Height at which :meth:`score_samples` looks at the field.
+        Height at which :meth:`score_samples` takes the field, in the units of X.
 
     n_features_in_ : int
         Number of features seen during :term:`fit`.
@@ -133,7 +133,7 @@ class PoissonDenoiser(PoissonTransformer):
     _flow_output = "flow"
     _path_output = "flow"
 
-    def _fit_heights(self, charges, log_counts, spacing, size):
+    def _fit_heights(self, charges, log_counts, spacing_height, size):
         if self.start_height == "auto":
             start = self._neighbor_height(charges, log_counts)
         else:

@@ -1,4 +1,4 @@
-"""Fields that rows follow: of the charges, or as a network knows it."""
+"""Fields that rows follow: that of the charges, or one predicted by a network."""
 
 from functools import partial
 
@@ -16,15 +16,17 @@ from sklearn_featalign._poisson._network import network_mean
 # A row coincides with a charge within this share of the spacing height.
 _COINCIDENT = 1e-3
 
-# A row that comes back next to a charge started on it if, without that charge, it comes
-# back to the charge: within the first tolerance times the spacing height, or the second
-# times its distance from the charge. So many of the nearest charges are tried.
+# A row started on a charge if its line, followed back without that charge, ends within
+# the first share of the spacing height of the charge, or within the second share of the
+# distance at which the line with all charges ends.
 _HOME_RTOL = (0.01, 0.003)
+
+# Number of nearest charges that are tried.
 _N_HOME_CANDIDATES = 2
 
 
 class ChargeField:
-    """The field of charges, which know the rows that coincide with them.
+    """The field of charges, in which a row is not driven by its own charge.
 
     Parameters
     ----------
@@ -34,7 +36,7 @@ class ChargeField:
     max_norm : float
         The largest norm of a charge.
     spacing, lowest : float
-        The height by the spacing of the charges, and the lowest height in use.
+        The spacing height of the charges, and the lowest height in use.
     """
 
     def __init__(self, charges, log_counts, max_norm, spacing, lowest):
@@ -50,7 +52,7 @@ class ChargeField:
         return coincident_charges(X, self.charges, self.log_counts, within)
 
     def mean_charge_of(self, X, own=None):
-        """Return the function ``mean(X, height)`` for as many rows as X has."""
+        """Return the function ``mean(X, height)`` for rows that start at X."""
         if self.augmented is None:
             return partial(
                 mean_charge, charges=self.charges, log_counts=self.log_counts, own=own
@@ -81,15 +83,26 @@ class ChargeField:
         ]
         return within, [(own, self.charges[index]) for own, index in candidates]
 
+    def distance_to_mean_charge(self, X, height, factor):
+        """Return the distances of rows from the mean charges at a height.
 
-class NetworkField:
-    """The field as a network with given weights knows it, which has no charges."""
+        The matrix `factor` is applied to rows and charges before distances are taken.
+        The result has the shape (n_samples, 1).
+        """
+        own = self.coincident(X)
+        X, charges = X @ factor, self.charges @ factor
+        mean = mean_charge(X, height, charges, self.log_counts, own)
+        return (X - mean).norm(dim=1, keepdim=True)
+
+
+class LearnedField:
+    """The field as predicted by a network with given weights, without charges."""
 
     def __init__(self, weights):
         self.weights = weights
 
     def coincident(self, X):
-        """Return None: rows do not drive themselves."""
+        """Return None: there are no charges for rows to coincide with."""
         return None
 
     def mean_charge_of(self, X, own=None):

@@ -2,7 +2,7 @@ r"""Lines of force, followed from rows to an output and back by torchdiffeq.
 
 The equation of a line, :math:`dx / d \ln r = x - \hat y(x, r)`, is solved for
 :math:`v = x / s` with :math:`s^2 = 1 + (r / a)^2`, in the time
-:math:`t = -\mathrm{arsinh}(a / r)`, where a is the size of the data:
+:math:`t = -\mathrm{arsinh}(a / r)`, where a is the length of a typical row:
 
 .. math:: \frac{dv}{dt} = \frac{v}{s} - \hat y(s v, r)
 
@@ -18,7 +18,6 @@ from typing import NamedTuple
 import torch
 from torchdiffeq import odeint
 
-from sklearn_featalign._poisson._charges import mean_charge
 from sklearn_featalign._poisson._hemisphere import (
     from_cube,
     from_hemisphere,
@@ -79,46 +78,36 @@ def worst_row(errors):
     return errors.square().mean(1).sqrt().max()
 
 
-def follow(mean, X, start, end, size, solver, n_steps):
+def follow(mean, X, start, end, length, solver, n_steps):
     """Follow lines of force from one height to another, downwards if the end is lower.
 
-    Parameters
-    ----------
-    mean : callable
-        ``mean(X, height)`` is the mean charge under the field weights at each row.
-    X : tensor of shape (n_samples, n_features)
-        Rows at the start height.
-    start, end : float
-        Heights.
-    size : float
-        Size of the data: the length of a typical row.
-    solver, n_steps
-        As for `integrate`.
+    ``mean(X, height)`` is the mean charge under the field weights at each row, and
+    `length` the length a of a typical row. Solver and steps are as for `integrate`.
     """
-    function = partial(velocity, mean=mean, size=size)
-    V = X / scale_factor(start, size)
-    times = (start_time(height, size) for height in (start, end))
-    return integrate(function, V, *times, solver, n_steps) * scale_factor(end, size)
+    function = partial(velocity, mean=mean, length=length)
+    V = X / scale_factor(start, length)
+    times = (flow_time(height, length) for height in (start, end))
+    return integrate(function, V, *times, solver, n_steps) * scale_factor(end, length)
 
 
-def start_time(height, size):
+def flow_time(height, length):
     """Return the time t of a height."""
-    return -math.asinh(size / height)
+    return -math.asinh(length / height)
 
 
-def scale_factor(height, size):
+def scale_factor(height, length):
     """Return s, the ratio of x to v at a height."""
-    return math.hypot(1, height / size)
+    return math.hypot(1, height / length)
 
 
-def velocity(t, V, mean, size):
+def velocity(t, V, mean, length):
     """Return ``dv / dt`` for the mean charges ``mean(X, height)``.
 
     t is a tensor on the device: reading it would synchronise with the host.
     """
     r_over_a = 1 / torch.sinh(-t)
     s = torch.hypot(torch.ones_like(t), r_over_a)
-    return V / s - mean(V * s, size * r_over_a)
+    return V / s - mean(V * s, length * r_over_a)
 
 
 class Flow:
@@ -131,7 +120,7 @@ class Flow:
     heights : tuple of float
         Where rows start and where they end.
     size : float
-        Root mean square of the coordinates.
+        Root mean square of a coordinate of the training rows.
     output : {"cube", "normal", "hemisphere", "flow"}
     solver : {"euler", "midpoint", "rk4", "dopri5"}
     n_steps : int
@@ -164,7 +153,7 @@ class Flow:
         return from_coordinates(Z, self.coordinates).clamp(-limits.max, limits.max)
 
     def draw(self, G):
-        """Return the rows whose output is a normal distribution's points."""
+        """Return rows drawn by carrying normal points, in coordinates, to the start."""
         Z = self.follow_back(from_normal(G.to(torch.float64), self.end))
         return from_coordinates(Z, self.coordinates)
 
@@ -172,55 +161,44 @@ class Flow:
         """Return the places of rows at heights from the start to the end.
 
         A row at a height r is placed where the output, "cube" or "flow", would be for a
-        row at the height sqrt(r^2 + s^2), with s the size of the data. The heights are
+        row at the height sqrt(r^2 + a^2), with a the length of a typical row. These are
         evenly spaced in the time of the solver. The result has the shape (n_samples,
         n_points * n_features).
         """
         Z = to_coordinates(X.to(torch.float64), self.coordinates)
         own = self.field.coincident(Z)
-        size = self.size * Z.shape[1] ** 0.5
+        length = self.size * Z.shape[1] ** 0.5
         times = torch.linspace(
-            *(start_time(height, size) for height in (self.start, self.end)),
+            *(flow_time(height, length) for height in (self.start, self.end)),
             n_points,
             dtype=Z.dtype,
             device="cpu",
         )
-        heights = [self.start, *(size / torch.sinh(-times[1:-1])).tolist(), self.end]
+        heights = [self.start, *(length / torch.sinh(-times[1:-1])).tolist(), self.end]
         n_steps = math.ceil(self.n_steps / (n_points - 1))
-        places = [self.to_output(Z, math.hypot(self.start, size), output)]
+        places = [self.to_output(Z, math.hypot(self.start, length), output)]
         for before, height in pairwise(heights):
             Z = self.follow(Z, own, before, height, n_steps)
-            places.append(self.to_output(Z, math.hypot(height, size), output))
+            places.append(self.to_output(Z, math.hypot(height, length), output))
         return torch.cat(places, dim=1)
-
-    def distance_to_mean_charge(self, X, height, factor, unit):
-        """Return the distances of rows from the mean charges that they see at a height.
-
-        Factor and unit are as from `_whitening.metric_factor`: distances are those of
-        rows.
-        """
-        Z = to_coordinates(X.to(torch.float64), self.coordinates)
-        own = self.field.coincident(Z)
-        Z, charges = Z @ factor, self.field.charges @ factor
-        mean = mean_charge(Z, height, charges, self.field.log_counts, own)
-        return unit * (Z - mean).norm(dim=1, keepdim=True)
 
     def follow(self, Z, own, start, end, n_steps):
         """Follow the lines of the field between heights."""
         mean = self.field.mean_charge_of(Z, own)
-        size = self.size * Z.shape[1] ** 0.5
-        return follow(mean, Z, start, end, size, self.solver, n_steps)
+        length = self.size * Z.shape[1] ** 0.5
+        return follow(mean, Z, start, end, length, self.solver, n_steps)
 
     def follow_back(self, Z, own=None):
         """Follow the lines from the end to the start."""
         return self.follow(Z, own, self.end, self.start, self.n_steps)
 
     def recover_training_rows(self, Z, end):
-        """Return rows that came back to Z, with those that started on a charge on it.
+        """Return Z with the rows that started on a charge put back on it.
 
-        A training row left without its own charge, so that the way back with all
-        charges ends next to it. The line is followed again without each of the nearest
-        charges; if it then ends on that charge, the row was that training row.
+        The own charge of a training row is ignored on the way out. Followed back with
+        all charges, its line ends next to that charge. The line is followed again
+        without each of the nearest charges: a row whose line then ends on that charge
+        started on it.
         """
         best, candidates = self.field.home_candidates(Z)
         for own, charges in candidates:

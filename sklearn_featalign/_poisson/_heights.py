@@ -18,8 +18,8 @@ _NEIGHBORS = 5
 _N_SAMPLED = (1000, 64)
 _SAMPLED_DISTANCES = 2**24
 
-# Number of bisections for a height, and the range around the mean distance in powers
-# of e.
+# Number of bisections for a height, and their range in powers of e around the root mean
+# square distance.
 _BISECTIONS = 24
 _LOG_RANGE = 7.0
 
@@ -65,17 +65,16 @@ def spacing_height(batches, charges, size):
     return max(share * distance, _SMALLEST_HEIGHT * size)
 
 
-def perplexity_height(batches, charges, log_counts, perplexity, kept_bytes=0):
-    """Return the height at which the median perplexity of the field weights is given.
+def perplexity_height(batches, charges, log_counts, perplexity, is_kept=True):
+    """Return the height at which the field weights have a median perplexity.
 
     The perplexity of a row is the exponential of the entropy of its weights, with the
-    row itself left out. It grows with the height. In few dimensions it exceeds the
-    given one at any height; the result is then the lower bound, exp(-7) times the mean
-    distance. Up to `kept_bytes` of distances are kept between the bisections.
+    row itself left out. It grows with the height. In few dimensions it exceeds
+    `perplexity` at any height; the result is then the lower bound, exp(-7) times the
+    root mean square distance. With `is_kept` distances are kept between bisections.
     """
-    n_bytes = _N_SAMPLED[1] * len(charges) * charges.element_size()
     to_distances = partial(distances_and_nearest, charges=charges)
-    blocks = Blocks(batches, to_distances, is_kept=n_bytes <= kept_bytes)
+    blocks = Blocks(batches, to_distances, is_kept)
     scale = float(torch.cat([D.mean(1) for D, _ in blocks]).mean().sqrt())
     low, high = -_LOG_RANGE, _LOG_RANGE
     for _ in range(_BISECTIONS):

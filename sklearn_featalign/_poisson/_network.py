@@ -12,7 +12,7 @@ from torch.nn.functional import mse_loss, normalize
 
 from sklearn_featalign._mlp import encode, encoder_weights
 from sklearn_featalign._poisson._charges import field as charge_field
-from sklearn_featalign._training import PairedRows, train
+from sklearn_featalign._training import ViewDataset, train
 
 # The largest growth of the heights of training points, as a power of e.
 _LARGEST_LOG = 500.0
@@ -64,7 +64,7 @@ def trained_height(sigma, tau, M):
 
 
 def network_field(points, weights):
-    """Return the field at points, as a network knows it."""
+    """Return the field at points, as predicted by a network."""
     return encode(points, weights, torch.relu)
 
 
@@ -162,7 +162,7 @@ def train_network(network, Z, field, generator, sklearn_callbacks):
     """Train a network by Adam at a constant rate, and return skorch's history."""
     return train(
         network,
-        PairedRows([Z.to(torch.float32)]),
+        ViewDataset([Z.to(torch.float32)]),
         field_loss,
         max_epochs=field.max_epochs,
         lr=float(field.lr),

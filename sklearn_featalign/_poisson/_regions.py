@@ -43,7 +43,7 @@ class Regions(NamedTuple):
     def near_charges_and_centroids(self, region, charges, counts):
         """Return the charges that are seen from a region, and their counts.
 
-        None as the region sees centroids only.
+        With None as the region these are centroids only.
         """
         order, n_near = np.arange(len(charges)), 0
         if region is not None:

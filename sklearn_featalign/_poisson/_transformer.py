@@ -43,7 +43,7 @@ from sklearn_featalign._torch import (
     with_smaller_batches,
 )
 
-# Perplexity of the field weights at the height of the neighbours of a row.
+# Median perplexity of the field weights at the height where rows see their neighbours.
 _PERPLEXITY = 15
 
 # Number of regions that are tried as the one that a row came from.
@@ -57,12 +57,13 @@ class PoissonTransformer(
 
     A subclass has the parameters in `_parameter_constraints` and `scaling`. It defines
 
-    - ``_fit_heights(charges, log_counts, spacing, size)``: returns ``start_height_``
-      and ``end_height_`` in a dict of fitted attributes;
+    - ``_fit_heights(charges, log_counts, spacing, size)``: returns ``start_height_``,
+      ``end_height_`` and other attributes that follow from the charges, in a dict;
     - ``_flow_output`` and ``_path_output``: the outputs of its `Flow`, and of paths.
 
-    Where the field is that of a network, it also defines how that is fitted and
-    followed: ``_n_epochs``, ``_fit_field``, ``_make_flow``, ``_n_work_columns``.
+    It may define checks (``_check_parameters``, ``_check_inverse_rows``),
+    ``_n_outputs`` and, for a field that a network learns, ``_n_epochs``,
+    ``_fit_field``, ``_make_flow``, ``_n_work_columns`` and ``_is_approximated``.
     """
 
     _parameter_constraints = {
@@ -103,17 +104,23 @@ class PoissonTransformer(
             exclude each other, if a network's loss or weights are no longer finite, or
             if the device is not available.
         """
-        task = FitTask(self, X, y, max_subtasks=self._n_epochs)
         self._check_parameters()
+        task = FitTask(self, X, y, max_subtasks=self._n_epochs)
         values = check_rows(self, X, min_samples=2)
         random_state = check_random_state(self.random_state)
         rows = Rows(values, resolve_device(self.device, values), self.batch_size)
         coordinates = with_smaller_batches(
             fit_coordinates, rows, len(rows), self.scaling, rows.rounding
         )
-        fitted = self._fit_charges(rows, coordinates, random_state)
-        fitted |= feature_attributes(X)
-        fitted |= self._fit_field(rows, coordinates, fitted, task, random_state)
+        distinct, counts = rows.load().unique(dim=0, return_counts=True)
+        charges = to_coordinates(distinct, coordinates)
+        log_counts = counts.to(charges).log()
+        fitted = self._fit_charges(charges, log_counts, coordinates, random_state)
+        fitted |= self._fit_heights(
+            charges, log_counts, fitted["_spacing_height"], fitted["_size"]
+        )
+        fitted = to_numpy(fitted) | feature_attributes(X)
+        fitted = self._fit_field(rows, coordinates, fitted, task, random_state)
         task.finish(fitted)
         set_fitted(self, fitted, optional=("M_", "loss_curve_", "n_iter_"))
         return self
@@ -143,9 +150,9 @@ class PoissonTransformer(
         Returns
         -------
         X_original : {ndarray, tensor} of shape (n_samples, n_features_in_)
-            Rows in the units of the training rows. In a cube 0 and 1 stand for the
-            nearest numbers between them: rows so far out that their output was rounded
-            to these come back nearer.
+            Rows in the units of the training rows. With ``output="cube"``, 0 and 1 are
+            replaced by the nearest numbers between them, so that very distant rows come
+            back closer than they were.
 
         Raises
         ------
@@ -156,7 +163,7 @@ class PoissonTransformer(
         check_is_fitted(self)
         X = check_rows(self, X)
         self._check_width(X, self._n_outputs, method=".inverse_transform")
-        self._check_flow_output(X)
+        self._check_inverse_rows(X)
         finfo = np.finfo(np.float32 if is_single(X) else np.float64)
         limits = FloatLimits(float(finfo.tiny), float(finfo.eps), float(finfo.max))
         return self._map_back(X, "backward", limits=limits)
@@ -167,8 +174,9 @@ class PoissonTransformer(
         The score is the negative distance of each sample from the field-weighted mean
         of the charges, in the units of X. It is taken at the height where the median
         perplexity of the weights is 15 (or half the number of charges, if that is
-        less), and not below the height by the spacing of the rows. Columns that did not
-        vary in training are ignored.
+        less), but at least the height at which rows start to spread. The field is the
+        exact field of all charges, also with `n_charges` or a learned field. Columns
+        that did not vary in training are ignored.
 
         Parameters
         ----------
@@ -180,20 +188,21 @@ class PoissonTransformer(
             At most zero.
         """
         rows, out = self._open(self._check_rows(X), 1, len(self.charges_))
-        flow = self._charge_flow(rows.device, self.charges_, self.charge_counts_)
-        distances = partial(
-            flow.distance_to_mean_charge,
+        score = partial(
+            negative_distance,
+            coordinates=self._load_coordinates(rows.device),
+            field=self._charge_field(rows.device, self.charges_, self.charge_counts_),
             height=self.score_height_ / self._unit,
             factor=torch.tensor(self._metric_factor, device=rows.device),
             unit=self._unit,
         )
-        rows.collect(distances, out)
-        return -out[:, 0]
+        rows.collect(score, out)
+        return out[:, 0]
 
     def _check_parameters(self):
         """Raise an error if parameters exclude each other."""
 
-    def _check_flow_output(self, X):
+    def _check_inverse_rows(self, X):
         """Raise an error if rows cannot be an output of the flow."""
 
     @property
@@ -201,43 +210,38 @@ class PoissonTransformer(
         return 0
 
     def _fit_field(self, rows, coordinates, fitted, task, random_state):
-        """Return the attributes of a field other than that of the charges."""
-        return {}
+        """Return the fitted attributes with those of a field that is learned."""
+        return fitted
 
     @property
     def _n_outputs(self):
         return self.n_features_in_
 
-    def _fit_charges(self, rows, coordinates, random_state):
-        """Return the charges and what follows from them, as fitted attributes."""
-        distinct, counts = rows.load().unique(dim=0, return_counts=True)
-        charges = to_coordinates(distinct, coordinates)
-        log_counts = counts.to(charges).log()
+    def _fit_charges(self, charges, log_counts, coordinates, random_state):
+        """Return the charges, their regions, and what is measured of them."""
         size = data_size(charges, log_counts)
         sampled = self._sampled_rows(charges)
-        spacing = with_smaller_batches(spacing_height, sampled, charges, size)
         regions = None
-        if self._sees_part_of(charges):
-            arrays = (values.cpu().numpy() for values in (charges, counts))
+        if self._is_approximated(charges):
+            arrays = (v.cpu().numpy() for v in (charges, log_counts.exp().round()))
             regions = fit_regions(*arrays, self.n_charges, random_state)
         factor, unit = metric_factor(coordinates)
-        score_height = unit * self._neighbor_height(charges @ factor, log_counts)
-        fitted = {
+        return {
             "charges_": charges,
             "charge_counts_": log_counts.exp().round(),
-            "score_height_": score_height,
+            "score_height_": unit * self._neighbor_height(charges @ factor, log_counts),
             "_coordinates": coordinates,
             "_metric_factor": factor,
             "_unit": unit,
             "_size": size,
-            "_spacing": spacing,
+            "_spacing_height": with_smaller_batches(
+                spacing_height, sampled, charges, size
+            ),
             "_regions": regions,
         }
-        fitted |= self._fit_heights(charges, log_counts, spacing, size)
-        return to_numpy(fitted)
 
-    def _sees_part_of(self, charges):
-        """Return whether rows see some of the charges and centroids of the others."""
+    def _is_approximated(self, charges):
+        """Return whether the field is approximated by some charges and centroids."""
         return self.n_charges is not None and self.n_charges < len(charges)
 
     def _sampled_rows(self, charges):
@@ -252,7 +256,7 @@ class PoissonTransformer(
         size = data_size(charges, log_counts)
         return max(
             with_smaller_batches(
-                median_perplexity_height, rows, charges, log_counts, perplexity
+                perplexity_height_of, rows, charges, log_counts, perplexity
             ),
             with_smaller_batches(spacing_height, rows, charges, size),
         )
@@ -274,7 +278,7 @@ class PoissonTransformer(
 
     def _open(self, X, n_outputs, n_work_columns):
         """Return X as rows on the device, and the container of their outputs."""
-        # Field weights are multiplied up in blocks, which should stay in the cache.
+        # Batches of a quarter of the usual size stay in the cache.
         n_numbers = 4 * (n_work_columns + self.charges_.shape[1])
         rows = Rows(X, resolve_device(self.device, X), self.batch_size, n_numbers)
         return rows, full_like(X, n_outputs)
@@ -307,11 +311,14 @@ class PoissonTransformer(
             self._collect(rows, method, out, **arguments)
             return out
         self._collect(rows, method, out, self._see_from(None), **arguments)
+        # `ends` sees what is written into `out` below.
         ends = Rows(out, rows.device, rows.batch_size)
         candidates = self._nearest_regions(ends, _N_CANDIDATE_REGIONS)
         left = np.arange(len(candidates))
         # A row that ends in none of its regions is taken to come from the nearest.
         for regions in [*candidates.T, candidates[:, 0]]:
+            if not len(left):
+                break
             for region in np.unique(regions[left]):
                 where = left[regions[left] == region]
                 seen = self._see_from(region)
@@ -343,19 +350,22 @@ class PoissonTransformer(
         state = to_torch(self._coordinates, device)
         return Coordinates(**state | {"zscore": ZScore(**state["zscore"])})
 
-    def _charge_flow(self, device, charges, counts):
-        """Return the flow of rows in the field of charges, on a device."""
-        field = ChargeField(
+    def _charge_field(self, device, charges, counts):
+        """Return the field of charges on a device."""
+        return ChargeField(
             torch.tensor(charges, device=device),
             torch.tensor(counts, device=device).log(),
             # Computed on the host, which then need not wait for the device.
             max_norm=float(np.linalg.norm(charges, axis=1).max()),
-            spacing=self._spacing,
+            spacing=self._spacing_height,
             lowest=min(self.start_height_, self.end_height_),
         )
-        return self._flow(field, device)
 
-    def _flow(self, field, device):
+    def _make_flow(self, device, charges, counts):
+        """Return the flow of rows that see some charges, on a device."""
+        return self._flow_in(self._charge_field(device, charges, counts), device)
+
+    def _flow_in(self, field, device):
         return Flow(
             self._load_coordinates(device),
             field,
@@ -366,9 +376,6 @@ class PoissonTransformer(
             self.n_steps,
         )
 
-    # A subclass with other fields makes another flow for them.
-    _make_flow = _charge_flow
-
     def _paths(self, X, n_points):
         """Return the places of rows on their way, as an array of three dimensions."""
         n_outputs = n_points * self.n_features_in_
@@ -378,14 +385,22 @@ class PoissonTransformer(
         return paths.reshape(len(paths), n_points, -1)
 
 
-def median_perplexity_height(rows, charges, log_counts, perplexity):
-    """Return `perplexity_height` of rows, with distances kept as memory allows."""
-    return perplexity_height(rows, charges, log_counts, perplexity, rows.kept_bytes)
+def negative_distance(X, coordinates, field, height, factor, unit):
+    """Return the score of rows: see `PoissonTransformer.score_samples`."""
+    Z = to_coordinates(X.to(torch.float64), coordinates)
+    return -unit * field.distance_to_mean_charge(Z, height, factor)
+
+
+def perplexity_height_of(rows, charges, log_counts, perplexity):
+    """Return `perplexity_height`, with distances kept only if rows have the memory."""
+    n_bytes = len(rows) * len(charges) * charges.element_size()
+    is_kept = n_bytes <= rows.kept_bytes
+    return perplexity_height(rows, charges, log_counts, perplexity, is_kept)
 
 
 def nearest_centers(rows, coordinates, centers, n_centers):
     """Return the indices of the nearest centers of each row, as an array."""
-    found = [torch.empty((0, n_centers), dtype=torch.int64, device=rows.device)]
+    found = []
     for X in rows:
         D = squared_distances(to_coordinates(X, coordinates), centers)
         found.append(D.topk(n_centers, dim=1, largest=False).indices)

@@ -11,8 +11,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_featalign._mlp import detached
-from sklearn_featalign._poisson._field import PoissonField
-from sklearn_featalign._poisson._fields import NetworkField
+from sklearn_featalign._poisson._fields import LearnedField
 from sklearn_featalign._poisson._heights import check_heights
 from sklearn_featalign._poisson._network import (
     largest_exponent,
@@ -20,6 +19,7 @@ from sklearn_featalign._poisson._network import (
     train_network,
     trained_height,
 )
+from sklearn_featalign._poisson._poisson_field import PoissonField
 from sklearn_featalign._poisson._projected import ProjectedFlow
 from sklearn_featalign._poisson._transformer import PoissonTransformer
 from sklearn_featalign._poisson._whitening import to_coordinates
@@ -59,14 +59,15 @@ class PoissonUniformizer(PoissonTransformer):
     Parameters
     ----------
     output : {"cube", "normal", "hemisphere", "flow"}, default="cube"
-        What rows are mapped to: numbers between 0 and 1; normal numbers; points on the
-        unit sphere in one dimension more, whose last column, the height, is positive;
-        or the end of the flow, in the units of X. It may be changed after the fit.
+        What rows are mapped to. "cube": numbers between 0 and 1; "normal": normal
+        numbers; "hemisphere": points on the unit sphere in one dimension more, whose
+        last column, the height, is positive; "flow": the end of the flow, in the units
+        of X. It may be changed after the fit.
 
     field : "exact" or PoissonField, default="exact"
         "exact" is the field of the charges, which needs no training. A
-        :class:`PoissonField` is a network that is trained to know it: the document's
-        method.
+        :class:`PoissonField` has the parameters of a network that learns it, which is
+        the document's method.
 
     radius : float or "auto", default="auto"
         Height at which lines end, in the coordinates that `scaling` makes. The higher,
@@ -79,11 +80,11 @@ class PoissonUniformizer(PoissonTransformer):
         neighbour.
 
     scaling : {"whiten", "view", None}, default="whiten"
-        Coordinates in which rows flow: uncorrelated, of variance one, and nearest to
-        the columns (the symmetric root of their correlations); centred, and divided by
-        the root of the mean variance of a column; or, for a projected
-        :class:`PoissonField` only, whose equation depends on the origin, the columns
-        unchanged.
+        Coordinates in which rows flow. "whiten": principal axes of unit variance; the
+        output is rotated back to the columns, as by the symmetric root of their
+        correlations. "view": centred columns, divided by the root of their mean
+        variance. None: the columns unchanged, for a projected :class:`PoissonField`
+        only, whose equation depends on the origin.
 
     solver : {"rk4", "midpoint", "euler", "dopri5"}, default="rk4"
         Solver of torchdiffeq, with four, two or one evaluations of the field in a step.
@@ -95,15 +96,14 @@ class PoissonUniformizer(PoissonTransformer):
 
     n_charges : int or None, default=None
         Approximate the field by this many charges: near ones as they are, and far ones
-        as centroids of k-means clusters. Rows of one of up to 64 regions share them, so
-        that the output is discontinuous at the borders of regions, by about the error
-        of the approximation. None is the exact field. It has no effect on the training
-        of a network.
+        as centroids of k-means clusters. Rows are divided into up to 64 regions that
+        share these, so that the output is discontinuous at the borders of regions, by
+        about the error of the approximation. None is the exact field. It has no effect
+        on the training of a network.
 
     device : str, default="auto"
         "cpu", "cuda" or "cuda:<index>". "auto" is the device of X if X is a CUDA
-        tensor; otherwise it is CUDA if the machine has it, and the CPU if not. It is
-        resolved at each call.
+        tensor, else CUDA if available, else the CPU. It is resolved at each call.
 
     batch_size : int or "auto", default="auto"
         Number of rows that flow at a time. The result does not depend on it, except for
@@ -121,10 +121,11 @@ class PoissonUniformizer(PoissonTransformer):
         Number of rows of each charge.
 
     start_height_, end_height_ : float
-        Heights between which rows flow.
+        Heights between which rows flow, in the coordinates that `scaling` makes. With a
+        projected :class:`PoissonField` the end is a time.
 
     score_height_ : float
-        Height at which :meth:`score_samples` looks at the field.
+        Height at which :meth:`score_samples` takes the field, in the units of X.
 
     M_ : float
         The M of the network. Only with a :class:`PoissonField`.
@@ -168,11 +169,12 @@ class PoissonUniformizer(PoissonTransformer):
     column leads to the cube. If columns are linearly dependent, whitened rows are
     uniform in each column, but not jointly.
 
-    **Back.** :meth:`inverse_transform` follows the lines down. A training row left
-    without its own charge, so that with all charges it comes back next to it. The line
-    is followed again without each of the two nearest charges, and if it then ends on
-    that charge, this is the training row. The documentation has the error by solver and
-    number of steps. Columns with heavy tails need more steps than the default.
+    **Back.** :meth:`inverse_transform` follows the lines down. The own charge of a
+    training row is ignored on the way out, so that with all charges the way back ends
+    next to it. The line is followed again without each of the two nearest charges; if
+    it then ends on that charge, the row was this training row. The documentation has
+    the error by solver and number of steps. Columns with heavy tails need more steps
+    than the default.
 
     **Uses, and limits.** Measured in the documentation: rows spread evenly over a cube
     of up to eight dimensions (beyond these there is a warning), representative subsets
@@ -281,9 +283,8 @@ class PoissonUniformizer(PoissonTransformer):
         d = self.charges_.shape[1]
         if d > _MANY_DIMENSIONS and self._flow_output != "flow":
             warnings.warn(
-                f"Rows flow in {d} dimensions. Up to {_MANY_DIMENSIONS} they were seen "
-                "to become uniform; in 64 a classifier of digits fell from 97 to 71 %, "
-                "in 128 rows did not spread evenly. Take fewer, by PCA for example.",
+                f"Rows flow in {d} dimensions. They are known to become uniform "
+                f"in up to {_MANY_DIMENSIONS} only: take fewer, by PCA for example.",
                 UserWarning,
                 stacklevel=3,
             )
@@ -342,14 +343,14 @@ class PoissonUniformizer(PoissonTransformer):
         return np.append(names, f"{type(self).__name__.lower()}_z")
 
     @property
-    def _is_projected_field(self):
+    def _trains_projected(self):
         return self.field != "exact" and self.field.parametrization == "projected"
 
     def _check_parameters(self):
         if self.field != "exact":
             self.field._check()
-        self._check_output(self._is_projected_field)
-        if self.scaling is None and not self._is_projected_field:
+        self._check_output(self._trains_projected)
+        if self.scaling is None and not self._trains_projected:
             raise ValueError(
                 "scaling=None needs a PoissonField with parametrization='projected'."
             )
@@ -363,7 +364,7 @@ class PoissonUniformizer(PoissonTransformer):
                 f"be 'flow', got {self.output!r}."
             )
 
-    def _check_flow_output(self, X):
+    def _check_inverse_rows(self, X):
         if self.output == "cube" and (X.min() < 0 or X.max() > 1):
             raise ValueError(
                 "inverse_transform takes numbers from 0 to 1 with output='cube', got "
@@ -392,18 +393,18 @@ class PoissonUniformizer(PoissonTransformer):
     def _n_work_columns(self):
         if self._weights is None:
             return super()._n_work_columns
-        return sum(len(bias) for bias in self._weights.values())
+        return sum(len(weight) for weight in self._weights.values())
 
     @property
     def _n_epochs(self):
         return 0 if self.field == "exact" else self.field.max_epochs
 
-    def _sees_part_of(self, charges):
-        return self.field == "exact" and super()._sees_part_of(charges)
+    def _is_approximated(self, charges):
+        return self.field == "exact" and super()._is_approximated(charges)
 
-    def _fit_heights(self, charges, log_counts, spacing, size):
-        fitted = {"_is_projected": self._is_projected_field, "_weights": None}
-        start, end = spacing, _RADIUS * size
+    def _fit_heights(self, charges, log_counts, spacing_height, size):
+        fitted = {"_is_projected": self._trains_projected, "_weights": None}
+        start, end = spacing_height, _RADIUS * size
         if self.field != "exact":
             sigma, tau, M = float(self.field.sigma), float(self.field.tau), self.field.M
             if M == "auto":
@@ -411,11 +412,11 @@ class PoissonUniformizer(PoissonTransformer):
                 M = largest_exponent(norm, charges.shape[1], sigma, tau)
             fitted["M_"] = float(M)
             end = trained_height(sigma, tau, M)
-        if self._is_projected_field:
+        if self._trains_projected:
             start, end = 0.0, _PROJECTED_TIME
         start = start if self.start_height == "auto" else float(self.start_height)
         end = end if self.radius == "auto" else float(self.radius)
-        if self._is_projected_field:
+        if self._trains_projected:
             self._check_size(size)
         elif end <= start:
             raise ValueError(
@@ -436,10 +437,10 @@ class PoissonUniformizer(PoissonTransformer):
             )
 
     def _fit_field(self, rows, coordinates, fitted, task, random_state):
-        """Train a network of the field, and return what that adds to the fit."""
+        """Train a network of the field, and return the fit with it."""
         if self.field == "exact":
-            return {}
-        Z = with_smaller_batches(all_coordinates, rows, coordinates)
+            return fitted
+        Z = with_smaller_batches(coordinates_of_all, rows, coordinates)
         generator = torch_generator(random_state)
         of_points = torch_generator(random_state, Z.device)
         network = make_network(Z, self.field, fitted["M_"], generator, of_points)
@@ -451,10 +452,10 @@ class PoissonUniformizer(PoissonTransformer):
 
     def _make_flow(self, device, charges, counts):
         if self._weights is None:
-            return self._charge_flow(device, charges, counts)
+            return super()._make_flow(device, charges, counts)
         weights = to_torch(self._weights, device, torch.float64)
         if not self._is_projected:
-            return self._flow(NetworkField(weights), device)
+            return self._flow_in(LearnedField(weights), device)
         return ProjectedFlow(
             self._load_coordinates(device),
             weights,
@@ -472,7 +473,7 @@ class PoissonUniformizer(PoissonTransformer):
         return super()._paths(X, n_points)
 
 
-def all_coordinates(rows, coordinates):
+def coordinates_of_all(rows, coordinates):
     """Return the coordinates of all rows."""
     return torch.cat([to_coordinates(X, coordinates) for X in rows])
 

@@ -1,6 +1,7 @@
 """Invertible affine coordinates: whitened, scaled by one number, or unchanged.
 
-A column that does not vary is left out of them, and comes back constant.
+A column that does not vary is left out, unless rows are unchanged, and comes back
+constant.
 """
 
 from typing import NamedTuple
@@ -95,7 +96,7 @@ def to_columns(Z, coordinates):
     """Return coordinates rotated back to the columns of the rows, which keeps lengths.
 
     For a whitened row the result is the row whitened by the symmetric root of the
-    covariance. If rows span fewer dimensions than they have columns, so does it.
+    correlations. If rows span fewer dimensions than they have columns, so does it.
     """
     return Z @ coordinates.basis.T
 

@@ -43,7 +43,7 @@ def linear_cka(X, Y):
     >>> round(linear_cka(X, 0.5 * X[:, ::-1] + 3), 6)
     1.0
     """
-    X, Y = (unit_spread(Z) for Z in load_pairs(X, Y))
+    X, Y = (centred_and_scaled(Z) for Z in load_pairs(X, Y))
     own = centred_overlap(X, X) * centred_overlap(Y, Y)
     return centred_overlap(X, Y) / own**0.5
 
@@ -214,7 +214,7 @@ def uniformity_loss(X, *, t=2, normalize=True):
     return log_mean_gaussian(X, t)
 
 
-def unit_spread(X):
+def centred_and_scaled(X):
     """Return centred features, scaled so that their products stay in range."""
     X = X - X.mean(0)
     scale = X.abs().max()

@@ -9,7 +9,7 @@ from sklearn_featalign._mlp import check_hidden_layer_sizes
 
 
 class PoissonField(BaseEstimator):
-    r"""Parameters of a network that is trained to know the field.
+    r"""Parameters of a network that learns the field.
 
     It is the `field` of a :class:`PoissonUniformizer`, whose searches reach the
     parameters by ``field__M`` and so on.
