@@ -182,7 +182,7 @@ def cca(A, B, penalties=None):
     scaled = [X * scale for X, scale in zip((A, B), scales, strict=True)]
     largest = min(max(N_COMPONENTS), *A.shape, *B.shape)
     for penalty in penalties or PENALTIES:
-        model = RidgeCCA(largest, shrinkage=penalty / (1 + penalty)).solve(scaled)
+        model = RidgeCCA(largest, shrinkage=penalty / (1 + penalty)).fit(scaled)
         first, second = model.transform(scaled)
         # Components have unit norm, and thus these are the singular values.
         correlations = np.clip((first * second).mean(0), 0, None)

@@ -77,7 +77,7 @@ def distance_resolution(Y):
     return factor * torch.finfo(Y.dtype).eps * float(squared_norms(Y).max())
 
 
-def rbf_affinity(D, rate):
+def rbf_affinity_(D, rate):
     """Return ``exp(-rate * D)``, in place."""
     return D.mul_(-rate).exp_()
 
@@ -85,7 +85,7 @@ def rbf_affinity(D, rate):
 def affinities(X, landmarks, kernel):
     """Return the affinities of rows to landmarks that are in coordinates already."""
     D = distances_to_landmarks(X, landmarks, kernel.scaling, kernel.direct)
-    return rbf_affinity(D, kernel.rate)
+    return rbf_affinity_(D, kernel.rate)
 
 
 def affinity_moments(distances, rate):
@@ -104,7 +104,7 @@ def sum_affinities(D, rate):
     """Return the sums of A and of A * D over a block, in float64."""
     parts = []
     for part in D.flatten().split(_memory.CACHED_AFFINITIES):
-        A = rbf_affinity(part.clone(), rate)
+        A = rbf_affinity_(part.clone(), rate)
         parts.append(torch.stack([A.sum(), A @ part]))
     return torch.stack(parts).sum(0, dtype=torch.float64)
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import torch
 
-from sklearn_featalign._kernels._bandwidth import Kernel, rbf_affinity
+from sklearn_featalign._kernels._bandwidth import Kernel, rbf_affinity_
 from sklearn_featalign._kernels._ridge import centred_kernel
 from sklearn_featalign._kernels._scaling import coordinates
 from sklearn_featalign._linalg import (
@@ -85,7 +85,7 @@ def linear_and_rbf(Z, landmarks, kernel):
         D = squared_distances(Z, landmarks, direct=True)
     else:
         D = squared_distances(Z_centred, landmarks_centred, products=products)
-    return products, rbf_affinity(D, kernel.rate)
+    return products, rbf_affinity_(D, kernel.rate)
 
 
 def kernel_weights(linear_kernel, rbf_kernel, linear):

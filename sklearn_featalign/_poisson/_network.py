@@ -1,7 +1,7 @@
 """The field as a network: what it is trained for, and the lines that it gives.
 
 Sources: Xu, Liu, Tegmark and Jaakkola (2022), "Poisson flow generative models"; the
-document "Imposing uniformity through Poisson flow models".
+uniformity document, Agrawal (2023), "Imposing uniformity through Poisson flow models".
 """
 
 import math

@@ -58,7 +58,7 @@ class PoissonField(BaseEstimator):
     rows of a batch, at points above some of them: at heights :math:`|\epsilon| (1 +
     \tau)^m`, with m uniform between 0 and M and :math:`\epsilon` normal with standard
     deviation sigma, and displaced sideways by as much: Xu et al. (2022), "Poisson flow
-    generative models", and the document "Imposing uniformity through Poisson flow
+    generative models", and Agrawal (2023), "Imposing uniformity through Poisson flow
     models".
 
     The projected equation does not depend on the sign of E, and has a pole where E is

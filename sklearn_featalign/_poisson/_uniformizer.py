@@ -240,9 +240,9 @@ class PoissonUniformizer(PoissonTransformer):
     def from_document(cls, **params):
         """Return the uniformizer with the recipe of the uniformity document.
 
-        Source: "Imposing uniformity through Poisson flow models". Its network follows
-        the projected equation in the columns of X, by 100 steps of Euler's method, and
-        the output has the height as one more column.
+        Source: Agrawal (2023), "Imposing uniformity through Poisson flow models". Its
+        network follows the projected equation in the columns of X, by 100 steps of
+        Euler's method, and the output has the height as one more column.
 
         Parameters
         ----------
