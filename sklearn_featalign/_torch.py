@@ -225,7 +225,8 @@ class Rows:
 
     def in_smaller_batches(self):
         """Return the same rows in batches of half the size, with nothing kept."""
-        rows = Rows(self.X, self.device, self.batch_size // 2, where=self.where)
+        size = max(1, min(self.batch_size, len(self)) // 2)
+        rows = Rows(self.X, self.device, size, where=self.where)
         rows.kept_bytes = 0
         return rows
 
@@ -306,13 +307,13 @@ class Rows:
 def with_smaller_batches(function, rows, *args, **kwargs):
     """Return ``function(rows, *args, **kwargs)``, retried where CUDA has no memory.
 
-    Each retry halves the batches, down to one row.
+    Each retry halves the batches, down to one row, and nothing is kept any more.
     """
     while True:
         try:
             return function(rows, *args, **kwargs)
         except torch.OutOfMemoryError:
-            if rows.batch_size == 1:
+            if rows.batch_size == 1 and not rows.kept_bytes:
                 raise
         # The except clause has ended, and with it the failed attempt's tensors.
         torch.cuda.empty_cache()

@@ -137,6 +137,28 @@ def test_out_of_memory_restarts_a_pass_with_half_the_batch(fits):
         with_smaller_batches(total, Rows(X, CPU, 16), 2)
 
 
+def test_what_is_kept_is_given_up_before_single_rows_are():
+    def total(rows):
+        if rows.kept_bytes:
+            raise torch.OutOfMemoryError("out of memory")
+        return sum(batch.sum() for batch in rows)
+
+    X = np.arange(6.0).reshape(3, 2)
+    assert with_smaller_batches(total, Rows(X, CPU, 1)) == X.sum()
+
+
+def test_a_batch_is_halved_from_the_rows_that_there_are():
+    sizes = []
+
+    def fail(rows):
+        sizes.append(rows.batch_size)
+        raise torch.OutOfMemoryError("out of memory")
+
+    with pytest.raises(torch.OutOfMemoryError):
+        with_smaller_batches(fail, Rows(np.zeros((8, 2)), CPU, 10**9))
+    assert sizes == [10**9, 4, 2, 1]
+
+
 @pytest.mark.parametrize(
     "layout",
     [

@@ -221,14 +221,14 @@ class PoissonTransformer(
         """Return the charges, their regions, and what is measured of them."""
         size = data_size(charges, log_counts)
         sampled = self._sampled_rows(charges)
-        regions = None
+        counts, regions = log_counts.exp().round(), None
         if self._is_approximated(charges):
-            arrays = (v.cpu().numpy() for v in (charges, log_counts.exp().round()))
+            arrays = (values.cpu().numpy() for values in (charges, counts))
             regions = fit_regions(*arrays, self.n_charges, random_state)
         factor, unit = metric_factor(coordinates)
         return {
             "charges_": charges,
-            "charge_counts_": log_counts.exp().round(),
+            "charge_counts_": counts,
             "score_height_": unit * self._neighbor_height(charges @ factor, log_counts),
             "_coordinates": coordinates,
             "_metric_factor": factor,
