@@ -53,12 +53,20 @@ class Training(NamedTuple):
         The rows that have a view, for each view.
     paired : ndarray of int
         Indices of the rows that have every view.
+    n_present : ndarray of int
+        Numbers of views that rows have.
     """
 
     rows: Rows
     columns: dict
     views: dict
     paired: np.ndarray
+    n_present: np.ndarray
+
+
+def count_views(present):
+    """Return how many views each row has, from the mask of each view."""
+    return np.sum(list(present.values()), axis=0)
 
 
 class BaseAligner(
@@ -114,7 +122,7 @@ class BaseAligner(
             target = out[:, slot * width : (slot + 1) * width]
             rows.collect(self._load_view(name, rows), target, is_mean)
         if is_mean:
-            n_present = np.sum(list(present.values()), axis=0, dtype=float)
+            n_present = count_views(present).astype(float)
             n_present[n_present == 0] = np.nan
             out /= as_like(n_present[:, None], out)
         return out
@@ -285,7 +293,7 @@ class BaseAligner(
         }
         device = resolve_device(self.device, values)
         rows = Rows(values, device, self._row_batch_size, n_outputs)
-        return Training(rows, columns, views, paired)
+        return Training(rows, columns, views, paired, count_views(present))
 
     def _check_rows(self, X):
         """Check rows against those of the fit."""

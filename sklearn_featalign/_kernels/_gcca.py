@@ -1,223 +1,219 @@
-"""Kernel generalised CCA in the basis of the landmarks, and hubness columns.
+r"""Kernel generalised CCA from second moments, for views that rows may lack.
 
-K is a centred kernel among the m landmarks, of trace m (see `kernel_weights`). The
-penalty of `_ridge.ridge_inverse` is then the ridge itself: P is the inverse of
-``K + ridge * I``, and ``I - ridge * P`` the hat matrix.
+F are the features of a view, centred and scaled, so that :math:`F F^T` is a kernel of
+trace n; rows that lack the view are zero. With :math:`C = F^T F` the hat matrix of
+ridge regression on the view is
+
+.. math:: H = W W^T, \qquad W = F L^{-T}, \qquad L L^T = C + \rho I
+
+With D the diagonal matrix of the numbers of views that rows have, MAXVAR generalised
+CCA with missing rows (van de Velden and Bijmolt 2006) seeks the variates G that views
+fit best: those with the largest trace of :math:`G^T (\sum_u H_u) G` under :math:`G^T D
+G = I`. They follow from the eigenpairs of a matrix that does not grow with the rows:
+with :math:`W = [W_1 .. W_V]`
+
+.. math:: S = W^T D^{-1} W, \qquad S Q = Q \mu, \qquad G = D^{-1} W Q \mu^{-1/2}
+
+and ridge regression predicts from view u the variates :math:`W_u Q_u \mu^{1/2}`.
 """
 
+from itertools import accumulate, combinations, combinations_with_replacement, pairwise
 from typing import NamedTuple
 
 import torch
 
-from sklearn_featalign._kernels._bandwidth import Kernel, rbf_affinity_
-from sklearn_featalign._kernels._ridge import centred_kernel
-from sklearn_featalign._kernels._scaling import coordinates
-from sklearn_featalign._linalg import (
-    Affine,
-    squared_distances,
-    unit_projection,
-    unit_rows,
-)
-from sklearn_featalign._similarity import neighbor_means
+from sklearn_featalign._kernels._eigen import fixed_normal, leading_eigenpairs
+from sklearn_featalign._linalg import squared_norms
 
 # Exponent of the power mean over the filters of pairs of views.
 _POWER_MEAN_EXPONENT = 4
 
-# Smallest eigenvalue of the mean of powers, relative to the largest. The root of a
-# smaller one would be the root of rounding errors.
+# Eigenvalues below this share of the largest are rounding errors.
 _SMALLEST = 1e-12
 
 
-class KernelWeights(NamedTuple):
-    """Weights of the linear and of the RBF kernel in their sum."""
+class Variates(NamedTuple):
+    """The shared variates of all views, from the largest eigenvalue on.
 
-    linear: float
-    rbf: float
-
-
-class GCCAView(NamedTuple):
-    """A fitted view.
-
-    `held_out` are the held-out features of the landmarks in this view, for the hubness
-    of the rows of other views; None if rows have no columns for hubness. `mean_hubness`
-    is the mean hubness of the landmarks in this view, which is subtracted from that of
-    its rows.
+    Attributes
+    ----------
+    values : tensor of shape (k,)
+        The eigenvalues of S.
+    vectors : list of tensor of shape (rank, k)
+        The rows of the eigenvectors of S that belong to each view.
+    means : list of tensor of shape (rank,)
+        Means of the features of each view.
+    factors : list of tensor of shape (rank, rank)
+        The factor L of each view.
     """
 
-    kernel: Kernel
-    weights: KernelWeights
-    projection: Affine
-    held_out: torch.Tensor | None = None
-    n_neighbors: int = 0
-    mean_hubness: float = 0.0
+    values: torch.Tensor
+    vectors: list
+    means: list
+    factors: list
 
 
-def view_features(X, landmarks, view):
-    """Return the features of rows of a view as rows of unit length, without hubness.
+class Maps(NamedTuple):
+    """Maps to the variates, filtered and rotated; a matrix for each view.
 
-    The landmarks are in the coordinates of the view.
+    `features` maps framed features to their predictions, and `whitened` maps W to them. `variates` maps W to the summand of the view in the variates themselves.
     """
-    parts = linear_and_rbf(coordinates(X, view.kernel.scaling), landmarks, view.kernel)
-    return unit_projection(weighted_kernel_(*parts, view.weights), view.projection)
+
+    features: list
+    whitened: list
+    variates: list
 
 
-def view_features_with_hubness(X, landmarks, view, others, metric, slot):
-    """Return the features of rows of a view, with columns for hubness.
+def fit_variates(moments, ranks, ridge, n_components):
+    """Fit the shared variates.
 
-    `others` are the held-out features of the landmarks in each of the other views;
-    metric and slot are as for `append_hubness`.
-    """
-    F = view_features(X, landmarks, view)
-    hub = hubness(F, others, view.n_neighbors) - view.mean_hubness
-    return append_hubness(F, hub, metric, slot, len(others) + 1)
-
-
-def linear_and_rbf(Z, landmarks, kernel):
-    """Return the linear and the RBF kernel of rows with landmarks, both in coordinates.
-
-    The linear kernel has the mean of the landmarks as its origin.
-    """
-    # With this origin, centring the kernel cancels no digits.
-    origin = landmarks.mean(0)
-    Z_centred, landmarks_centred = Z - origin, landmarks - origin
-    products = Z_centred @ landmarks_centred.T
-    if kernel.direct:
-        D = squared_distances(Z, landmarks, direct=True)
-    else:
-        D = squared_distances(Z_centred, landmarks_centred, products=products)
-    return products, rbf_affinity_(D, kernel.rate)
-
-
-def kernel_weights(linear_kernel, rbf_kernel, linear):
-    """Return the weights with which the centred kernels add up to a trace of m.
-
-    `linear` is the share of the linear kernel in this trace.
+    Parameters
+    ----------
+    moments : dict of int to tensor
+        Of framed features, by how many views rows have; see `_moments`.
+    ranks : list of int
+        Numbers of features of each view.
+    ridge : float
+    n_components : int
+        At most; there are fewer if the rows or the features have a lower rank.
 
     Raises
     ------
     ValueError
-        If all landmarks are equal.
+        If the ridge vanishes in float64.
     """
-    return KernelWeights(
-        trace_weight(linear_kernel, linear), trace_weight(rbf_kernel, 1 - linear)
+    columns = extended_slices(ranks)
+    joint = sum(products / count for count, products in moments.items())
+    means, factors = [], []
+    for u in columns:
+        own = sum(products[u, u] for products in moments.values())
+        means.append(own[:-1, -1] / own[-1, -1])
+        factors.append(ridge_factor(own, ridge))
+    S = joint.new_empty((sum(ranks), sum(ranks)))
+    ends = list(accumulate(ranks, initial=0))
+    for u, v in combinations_with_replacement(range(len(ranks)), 2):
+        C = centred(joint[columns[u], columns[v]], means[u], means[v])
+        C = torch.linalg.solve_triangular(factors[u], C, upper=False)
+        C = torch.linalg.solve_triangular(factors[v], C.T, upper=False)
+        S[ends[v] : ends[v + 1], ends[u] : ends[u + 1]] = C
+        S[ends[u] : ends[u + 1], ends[v] : ends[v + 1]] = C.T
+    values, vectors = leading_eigenpairs(S, min(n_components, len(S)))
+    k = max(1, int((values > _SMALLEST * values[0]).sum()))
+    return Variates(values[:k], list(vectors[:, :k].split(ranks)), means, factors)
+
+
+def extended_slices(ranks):
+    """Return the columns of each view, with its column of ones, among all views."""
+    ends = accumulate((rank + 1 for rank in ranks), initial=0)
+    return [slice(*pair) for pair in pairwise(ends)]
+
+
+def centred(products, mean_u, mean_v):
+    """Return the sums of products of two views' features less their means."""
+    C = products[:-1, :-1] - mean_u.outer(products[-1, :-1])
+    C.addr_(products[:-1, -1], mean_v, alpha=-1)
+    return C.addr_(mean_u, mean_v, alpha=float(products[-1, -1]))
+
+
+def ridge_factor(own, ridge):
+    """Return the Cholesky factor of ``C + ridge * I`` from a view's own moments."""
+    n_rows = float(own[-1, -1])
+    mean = own[:-1, -1] / n_rows
+    C = centred(own, mean, mean)
+    C.diagonal().add_(ridge)
+    factor, failed = torch.linalg.cholesky_ex(C)
+    # No eigenvalue of C exceeds its trace, which is the number of rows.
+    if failed or ridge < 10 * n_rows * torch.finfo(C.dtype).eps:
+        raise ValueError(f"ridge={ridge} is too small for float64: use a larger one.")
+    return factor
+
+
+def whiten(F, mean, factor):
+    """Return W of rows, from their framed features; zero where the view is absent."""
+    F = F[:, :-1] - F[:, -1:] * mean
+    return torch.linalg.solve_triangular(factor, F.T, upper=False).T
+
+
+def fit_maps(variates, power):
+    r"""Return the `Maps` to the variates after the filter and a fixed rotation.
+
+    For one or two views the filter multiplies each variate by :math:`(\mu /
+    \mu_1)^p`; see `joint_filter`. The rotation mixes the variates, so that no column
+    has a weight of nearly zero, which a scaler ahead of a classifier would amplify. It
+    is the orthogonal matrix next to :math:`B^T \Omega`, with B the maps of all views
+    and :math:`\Omega` fixed random numbers, and depends neither on the signs nor on the
+    basis that the eigensolver happens to return.
+    """
+    values, vectors, means, factors = variates
+    predictions = [Q * values.sqrt() for Q in vectors]
+    features = []
+    for T, mean, factor in zip(predictions, means, factors, strict=True):
+        B = torch.linalg.solve_triangular(factor.T, T, upper=True)
+        features.append(torch.cat([B, -(mean @ B)[None]]))
+    B = torch.cat([M[:-1] for M in features])
+    left, _, right = torch.linalg.svd(B.T @ fixed_normal(*B.shape, B))
+    R = joint_filter(values, vectors, power) @ (left @ right)
+    return Maps(
+        [M @ R for M in features],
+        [T @ R for T in predictions],
+        [Q / values.sqrt() @ R for Q in vectors],
     )
 
 
-def trace_weight(K, share):
-    """Return the weight that gives a centred kernel of size m the trace share * m."""
-    return share / float(centred_kernel(K).diagonal().mean()) if share else 0.0
+def joint_filter(values, vectors, power):
+    r"""Return the filter for what views share, in the basis of the variates.
 
+    It is a power of the mean hat matrix, :math:`(\mu / \mu_1)^p` for two views. For
+    more it is the power mean over all pairs, with exponent 4,
 
-def weighted_kernel_(linear_kernel, rbf_kernel, weights):
-    """Return the weighted sum of the kernels, in place of the second one."""
-    rbf_kernel.mul_(weights.rbf)
-    return rbf_kernel.add_(linear_kernel, alpha=weights.linear)
-
-
-def hat_matrix(P, ridge):
-    r"""Return ``K (K + ridge I)^-1``, given ``P = (K + ridge I)^-1``."""
-    H = -ridge * P
-    H.diagonal().add_(1)
-    return H
-
-
-def joint_filter(inverses, ridge, power):
-    r"""Return the filter for what views share: a power of their mean hat matrix.
-
-    For more than two views it is the power mean over the pairs, with exponent 4,
-
-    .. math:: W = \Bigl(\operatorname{mean}_{u < v}
+    .. math:: \Bigl(\operatorname{mean}_{u < v}
               \bigl(\tfrac{1}{2} (H_u + H_v)\bigr)^{4p}\Bigr)^{1/4}
 
-    which keeps what any two of them share; the mean of all hat matrices would keep
-    only what most of them share. Its eigenvalues are at least 1e-3 of the largest.
-    A single view is filtered by its own hat matrix.
-
-    Parameters
-    ----------
-    inverses : list of tensor of shape (n_landmarks, n_landmarks)
-        The matrix P of each view.
-    ridge : float
-    power : float
-        The exponent p.
-
-    Returns
-    -------
-    W : tensor of shape (n_landmarks, n_landmarks)
-        Symmetric, and scaled so that its powers do not underflow.
+    restricted to the span of the variates, which keeps what any two views share; the
+    mean of all hat matrices would keep only what most of them share. Its eigenvalues
+    are at least 1e-3 of the largest.
     """
-    pairs = [(P, Q) for i, P in enumerate(inverses) for Q in inverses[:i]]
-    pairs = pairs or [(inverses[0], inverses[0])]
-    exponent = power if len(pairs) == 1 else _POWER_MEAN_EXPONENT * power
+    if len(vectors) <= 2:
+        return ((values / values[0]) ** power).diag()
+    predictions = [Q * (len(vectors) * values).sqrt() for Q in vectors]
+    hats = [T.T @ T for T in predictions]
+    exponent = _POWER_MEAN_EXPONENT * power
     total, largest = 0.0, 0.0
-    for P, Q in pairs:
-        # The mean of two hat matrices is the hat matrix of the mean of P and Q.
-        values, vectors = torch.linalg.eigh(hat_matrix((P + Q) / 2, ridge))
-        scale = max(largest, float(values[-1]))
-        powers = (values / scale).clamp_(min=0) ** exponent
-        total = total * (largest / scale) ** exponent + vectors * powers @ vectors.T
+    for first, second in combinations(hats, 2):
+        shares, axes = torch.linalg.eigh((first + second) / 2)
+        scale = max(largest, float(shares[-1]))
+        powers = (shares / scale).clamp_(min=0) ** exponent
+        total = total * (largest / scale) ** exponent + axes * powers @ axes.T
         largest = scale
-    if len(pairs) == 1:
-        return total
-    values, vectors = torch.linalg.eigh(total)
-    values.clamp_(min=float(values[-1]) * _SMALLEST)
-    return vectors * values ** (1 / _POWER_MEAN_EXPONENT) @ vectors.T
+    shares, axes = torch.linalg.eigh(total)
+    shares.clamp_(min=float(shares[-1]) * _SMALLEST)
+    return axes * shares ** (1 / _POWER_MEAN_EXPONENT) @ axes.T
 
 
-def held_out_features(P, W):
-    r"""Return the features of each landmark, had it not been a landmark.
+def left_out(F, n_present, variates, maps):
+    r"""Return predictions for training rows, each without its own part in the fit.
 
-    If landmark i is left out of the kernel ridge regression while centring and W stay
-    as they are, the prediction at i is
-
-    .. math:: k_{i,-i} \, (K_{-i,-i} + \lambda I)^{-1} = -P_{i,-i} / P_{ii}
-
-    Returns
-    -------
-    F : tensor of shape (n_landmarks, n_landmarks)
-        With rows of unit length.
-    """
-    predicted = P / -P.diagonal()[:, None]
-    predicted.fill_diagonal_(0)
-    return unit_rows(predicted @ W)
-
-
-def hubness(F, others, n_neighbors):
-    """Return the mean similarity of rows to their nearest landmarks in other views.
-
-    `others` are the held-out features of the landmarks in each of the other views.
-    """
-    return sum(neighbor_means(F, rows, n_neighbors) for rows in others) / len(others)
-
-
-def append_hubness(F, hub, metric, slot, n_views):
-    r"""Return rows with columns that lower their dot products by their hubness.
-
-    With r the hubness less its mean in the view, a column ``h = 1 - r / 2`` turns the
-    dot product of two rows into
-
-    .. math:: \langle f, g \rangle + h_f h_g = 1 + \tfrac{1}{2}
-              \bigl(2 \langle f, g \rangle - r_f - r_g\bigr) + \tfrac{1}{4} r_f r_g
-
-    which is half their CSLS (Conneau et al. 2018) up to the last term. For the cosine
-    each view has one more column, zero in the rows of other views, that pads the
-    squared length of its rows to 5, so that dot products across views do not change.
-    Bachrach et al. (2014), "Speeding up the Xbox recommender system using a Euclidean
-    transformation for inner-product spaces", pad the searched rows in this way.
+    With h the leverage of a row in a view and g its variates, the prediction f becomes
+    :math:`(f - h g) / (1 - h)`, as if the row had been left out of the regression,
+    while the variates stay as they are.
 
     Parameters
     ----------
-    F : tensor of shape (n_samples, n_features)
-        With rows of unit length.
-    hub : tensor of shape (n_samples,)
-        Hubness less its mean, below 2 in absolute value.
-    metric : {"dot", "cosine"}
-    slot, n_views : int
-        The position of the rows' view, and the number of views.
+    F : list of tensor of shape (n_samples, n_features + 1)
+        Framed features of each view, with the column of ones.
+    n_present : tensor of shape (n_samples,)
+        Numbers of views that rows have.
+
+    Returns
+    -------
+    predictions : list of tensor of shape (n_samples, k)
+        Rows that lack the view are zero.
     """
-    h = 1 - hub[:, None] / 2
-    if metric == "dot":
-        return torch.cat([F, h], dim=1)
-    padding = h.new_zeros((len(F), n_views))
-    padding[:, slot] = (4 - h.square()).clamp(min=0).sqrt()[:, 0]
-    return torch.cat([F, h, padding], dim=1) / 5**0.5
+    W = list(map(whiten, F, variates.means, variates.factors))
+    G = sum(w @ T for w, T in zip(W, maps.variates, strict=True)) / n_present[:, None]
+    predictions = []
+    for w, T in zip(W, maps.whitened, strict=True):
+        leverage = squared_norms(w)[:, None]
+        rest = (1 - leverage).clamp(min=torch.finfo(w.dtype).eps)
+        predictions.append((w @ T - leverage * G) / rest)
+    return predictions

@@ -1,45 +1,42 @@
 """Kernel generalised CCA over landmarks, with a correction for hubs."""
 
-from functools import partial
+from functools import partial, reduce
 from numbers import Integral, Real
-from typing import NamedTuple
 
-import torch
+import numpy as np
+from sklearn.base import _fit_context
 from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted
 
+from sklearn_featalign._base import count_views
 from sklearn_featalign._kernels._bandwidth import Kernel
-from sklearn_featalign._kernels._gcca import (
+from sklearn_featalign._kernels._features import FeatureMap, Projection, fit_features
+from sklearn_featalign._kernels._gcca_views import (
     GCCAView,
-    KernelWeights,
-    held_out_features,
-    hubness,
-    joint_filter,
-    kernel_weights,
-    linear_and_rbf,
+    Reference,
+    Setting,
+    Sums,
+    choose_kept,
+    fit_views,
+    framed,
+    score_groups,
+    stacked_features,
+    stacked_width,
+    sum_moments,
     view_features,
-    view_features_with_hubness,
-    weighted_kernel_,
 )
 from sklearn_featalign._kernels._landmark_aligner import LandmarkAligner
-from sklearn_featalign._kernels._ridge import centred_kernel, centred_map, ridge_inverse
-from sklearn_featalign._kernels._scaling import coordinates
-from sklearn_featalign._linalg import Affine
-from sklearn_featalign._torch import to_torch
+from sklearn_featalign._kernels._moments import add
+from sklearn_featalign._kernels._scaling import Scaling
+from sklearn_featalign._torch import (
+    Rows,
+    resolve_device,
+    set_fitted,
+    to_numpy,
+    to_torch,
+)
 
 _METRICS = {"dot", "cosine"}
-
-
-class ViewFit(NamedTuple):
-    """What is fitted of a view alone, before views are joined.
-
-    `kernel_mean` are the column means of the kernel among the landmarks; `inverse` is
-    the matrix P of the Notes of :class:`KernelGCCAAligner`.
-    """
-
-    kernel: Kernel
-    weights: KernelWeights
-    kernel_mean: torch.Tensor
-    inverse: torch.Tensor
 
 
 class KernelGCCAAligner(LandmarkAligner):
@@ -237,6 +234,7 @@ class KernelGCCAAligner(LandmarkAligner):
 
     _parameter_constraints = {
         **LandmarkAligner._parameter_constraints,
+        "n_components": [Interval(Integral, 1, None, closed="left")],
         "linear": [Interval(Real, 0, 1, closed="both")],
         "ridge": [Interval(Real, 0, None, closed="neither")],
         "power": [Interval(Real, 0, None, closed="left")],
@@ -248,11 +246,12 @@ class KernelGCCAAligner(LandmarkAligner):
         self,
         c=0.3,
         *,
+        n_components=512,
         linear=0.7,
         ridge=0.1,
         power=8,
         hub_neighbors=5,
-        metric="dot",
+        metric="cosine",
         n_landmarks=1000,
         landmarks="random",
         views=None,
@@ -262,6 +261,7 @@ class KernelGCCAAligner(LandmarkAligner):
         random_state=None,
     ):
         self.c = c
+        self.n_components = n_components
         self.linear = linear
         self.ridge = ridge
         self.power = power
@@ -275,63 +275,194 @@ class KernelGCCAAligner(LandmarkAligner):
         self.batch_size = batch_size
         self.random_state = random_state
 
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X, y=None):
+        """Add rows to the fit.
+
+        The first call chooses the landmarks, the bandwidths and the rows that measure
+        hubness, which then stay as they are. What the views share follows from sums
+        over the rows of all calls, when it is first needed, for instance by `transform`.
+
+        Parameters
+        ----------
+        X : {array-like, tensor} of shape (n_samples, n_features)
+            Training rows. Those of the first call should be a random choice of all; at
+            least two of them differ, and two have every view.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        self : object
+            The aligner.
+
+        Raises
+        ------
+        ValueError
+            As by `fit`, and after a `fit`, which keeps no sums.
+        """
+        if hasattr(self, "n_features_in_"):
+            return self.add_moments(self.compute_moments(X))
+        task = self._fit_task(X, y)
+        training, features, fitted = self._fit_landmarks(X, task)
+        with task.subtask("all views"):
+            sums = self._sum_up(features, training, fitted["landmark_indices_"])
+        fitted |= {"_sums": to_numpy(sums), "_solution": None}
+        task.finish(fitted)
+        set_fitted(self, fitted)
+        return self
+
+    def compute_moments(self, X):
+        """Return the sums over rows that `add_moments` adds to the fit.
+
+        The aligner does not change: copies of it can do this in other processes.
+
+        Parameters
+        ----------
+        X : {array-like, tensor} of shape (n_samples, n_features_in_)
+            Training rows.
+
+        Returns
+        -------
+        moments : dict of int to ndarray of shape (n_sums, n_sums)
+            Sums of products of the rows' kernel features, by the number of views that
+            rows have.
+
+        Raises
+        ------
+        ValueError
+            If the aligner was not fitted by `partial_fit`.
+        """
+        X = self._check_rows(X)
+        device = resolve_device(self.device, X)
+        sums = self._load_sums(device)
+        rows = Rows(X, device, self.batch_size, stacked_width(sums.features))
+        n_present = count_views(self._view_masks(X, self.view_columns_))
+        return to_numpy(
+            sum_moments(rows, n_present, self.view_columns_, sums.features)
+        )
+
+    def add_moments(self, *moments):
+        """Add sums over further rows to the fit.
+
+        Parameters
+        ----------
+        *moments : dict of int to ndarray
+            From `compute_moments` of this aligner or of copies of it, in any order.
+
+        Returns
+        -------
+        self : object
+            The aligner.
+
+        Raises
+        ------
+        ValueError
+            If the aligner was not fitted by `partial_fit`.
+        """
+        self._check_has_sums()
+        total = reduce(add, moments, self._sums["moments"])
+        set_fitted(self, {"_sums": {**self._sums, "moments": total}, "_solution": None})
+        return self
+
+    @property
+    def n_components_(self):
+        """Number of components."""
+        return self._solved()["n_components"]
+
+    @property
+    def loo_score_(self):
+        """Top-1 accuracy of rows that were left out."""
+        return self._solved()["loo_score"]
+
+    @property
+    def loo_size_(self):
+        """Number of rows among which each of them was searched."""
+        return self._solved()["loo_size"]
+
     _feature_prefix = "gcca"
 
     def _fit_view(self, rows, scaling, indices):
-        # The filter amplifies rounding errors too much for float32.
-        scaling = scaling.in_float64()
         kernel, gamma, mean_affinity, landmarks = self._fit_kernel(
             rows, scaling, indices
         )
-        Z = coordinates(landmarks, kernel.scaling)
-        parts = linear_and_rbf(Z, Z, kernel)
-        weights = kernel_weights(*parts, float(self.linear))
-        K = weighted_kernel_(*parts, weights)
-        inverse = ridge_inverse(centred_kernel(K), float(self.ridge))
-        return ViewFit(kernel, weights, K.mean(0), inverse), gamma, mean_affinity
+        return fit_features(kernel, landmarks), gamma, mean_affinity
 
-    def _join_views(self, fits):
-        has_hubness = self.hub_neighbors > 0 and len(fits) > 1
-        inverses = [fit.inverse for fit in fits.values()]
-        W = joint_filter(inverses, float(self.ridge), float(self.power))
-        views = {}
-        for name, (kernel, weights, kernel_mean, P) in fits.items():
-            projection = centred_map(kernel_mean, P @ W)
-            held_out = held_out_features(P, W) if has_hubness else None
-            views[name] = GCCAView(kernel, weights, projection, held_out)
-        if not has_hubness:
-            return views
-        n_neighbors = min(int(self.hub_neighbors), len(W))
-        for name, view in views.items():
-            others = [other.held_out for key, other in views.items() if key != name]
-            mean = float(hubness(view.held_out, others, n_neighbors).mean())
-            views[name] = view._replace(n_neighbors=n_neighbors, mean_hubness=mean)
-        return views
+    def _join_views(self, features, training, indices):
+        sums = self._sum_up(features, training, indices)
+        return {"_sums": None, "_solution": self._solve(sums, training.columns)}
+
+    def _sum_up(self, features, training, indices):
+        rows, n_present = training.rows, training.n_present
+        moments = sum_moments(rows, n_present, training.columns, features)
+        counted = np.flatnonzero(n_present >= min(2, len(features)))
+        kept = rows.at(choose_kept(counted, indices)).load()
+        return Sums(features, moments, kept)
+
+    def _solve(self, sums, columns):
+        """Return what the views share, from the sums over all rows."""
+        setting = Setting(
+            self.n_components,
+            float(self.linear),
+            float(self.ridge),
+            float(self.power),
+            int(self.hub_neighbors),
+        )
+        F = stacked_features(sums.kept, columns, sums.features)
+        data = framed(sums.features, sums.moments, F, setting.linear)
+        views = fit_views(sums.features, data, setting)
+        solution = {"views": to_numpy(views)}
+        first = next(iter(views.values()))
+        solution["n_components"] = len(first.projection.intercept)
+        if len(views) > 1:
+            score, size = score_groups(data, setting)
+            solution |= {"loo_score": score, "loo_size": size}
+        return solution
+
+    def _solved(self):
+        """Return what the views share, which is fitted anew if rows were added."""
+        check_is_fitted(self)
+        if self._solution is None:
+            sums = self._load_sums(resolve_device(self.device))
+            vars(self)["_solution"] = self._solve(sums, self.view_columns_)
+        return self._solution
+
+    def _check_has_sums(self):
+        check_is_fitted(self)
+        if self._sums is None:
+            raise ValueError(
+                "fit keeps no sums over the rows, so that none can be added: use "
+                "partial_fit from the first rows on."
+            )
+
+    def _load_sums(self, device):
+        self._check_has_sums()
+        state = to_torch(self._sums, device)
+        features = {}
+        for name, parts in state["features"].items():
+            scaling = Scaling(**parts["kernel"]["scaling"])
+            kernel = Kernel(**parts["kernel"] | {"scaling": scaling})
+            features[name] = FeatureMap(kernel, parts["landmarks"], parts["root"])
+        return Sums(features, state["moments"], state["kept"])
 
     def _load_view(self, name, rows):
-        state = self._states[name]
+        views = self._solved()["views"]
+        state = views[name]
         kernel, landmarks = self._load_kernel(state["kernel"], name, rows)
-        view = GCCAView(
-            kernel,
-            KernelWeights(**state["weights"]),
-            Affine(**to_torch(state["projection"], rows.device)),
-            n_neighbors=state["n_neighbors"],
-            mean_hubness=state["mean_hubness"],
-        )
-        if state["held_out"] is None:
-            return partial(view_features, landmarks=landmarks, view=view)
-        others = [
-            torch.tensor(other["held_out"], device=rows.device)
-            for key, other in self._states.items()
-            if key != name
+        dtype, device = landmarks.dtype, rows.device
+        projection = Projection(**to_torch(state["projection"], device, dtype))
+        references = [
+            None if view["reference"] is None else
+            Reference(**to_torch(view["reference"], device, dtype))
+            for view in views.values()
         ]
         return partial(
-            view_features_with_hubness,
+            view_features,
             landmarks=landmarks,
-            view=view,
-            others=others,
+            view=GCCAView(kernel, projection, None),
+            slot=list(views).index(name),
+            references=references,
             metric=self.metric,
-            slot=list(self._states).index(name),
         )
 
     @property
@@ -339,11 +470,16 @@ class KernelGCCAAligner(LandmarkAligner):
         return self.metric
 
     @property
+    def _n_work_columns(self):
+        return self.n_landmarks_ + self.n_components_
+
+    @property
     def _view_feature_names(self):
         if self.metric not in _METRICS:
             raise ValueError(f"metric={self.metric!r} is none of {sorted(_METRICS)}.")
-        names = super()._view_feature_names
-        if next(iter(self._states.values()))["held_out"] is None:
+        names = [f"{self._feature_prefix}{i}" for i in range(self.n_components_)]
+        views = self._solved()["views"]
+        if next(iter(views.values()))["reference"] is None:
             return names
-        padding = [f"padding_{name}" for name in self._states]
+        padding = [f"padding_{name}" for name in views]
         return [*names, "hubness", *(padding if self.metric == "cosine" else [])]

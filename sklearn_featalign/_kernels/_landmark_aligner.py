@@ -34,10 +34,9 @@ class LandmarkAligner(CallbackSupportMixin, BaseAligner):
     returns the fit of a view, its gamma and its mean affinity, and may define
 
     - ``_fit_scaling(rows)``: returns the `Scaling` of a view;
-    - ``_join_views(fits)``: completes the fits of all views, by name, with what they
-      share.
-
-    The fit of a view ends as a NamedTuple, which is kept as a dict of arrays.
+    - ``_join_views(fits, training, indices)``: returns further fitted attributes, from
+      the fits of all views by name, the rows, and the indices of the landmarks. Among
+      them is ``_states``, with a dict of arrays for each view.
     """
 
     _parameter_constraints = {
@@ -73,9 +72,22 @@ class LandmarkAligner(CallbackSupportMixin, BaseAligner):
             If all rows are equal, if `c` is not above the share of zero distances, if
             fewer than two rows have every view, or if the device is not available.
         """
+        task = self._fit_task(X, y)
+        training, fits, fitted = self._fit_landmarks(X, task)
+        with task.subtask("all views"):
+            fitted |= self._join_views(fits, training, fitted["landmark_indices_"])
+        task.finish(fitted)
+        set_fitted(self, fitted)
+        return self
+
+    def _fit_task(self, X, y):
+        """Return the task of a fit, with a subtask a view and one for what they share.
+        """
         n_views = 1 if self.views is None else len(self.views)
-        # One subtask for each view, and one for what they share.
-        task = FitTask(self, X, y, max_subtasks=n_views + 1)
+        return FitTask(self, X, y, max_subtasks=n_views + 1)
+
+    def _fit_landmarks(self, X, task):
+        """Return the training rows, the fits of all views, and fitted attributes."""
         training = self._split_training(X, self.n_landmarks)
         scalings = {}
         for name, rows in training.views.items():
@@ -91,10 +103,6 @@ class LandmarkAligner(CallbackSupportMixin, BaseAligner):
             fits[name] = fit
             gammas.append(gamma)
             mean_affinities.append(mean_affinity)
-        with task.subtask("all views"):
-            fits = self._join_views(fits)
-        # Convert view by view, so that the tensors of each are freed before the next.
-        states = {name: to_numpy(fits.pop(name)) for name in list(fits)}
         is_one = self.views is None
         fitted = {
             **feature_attributes(X),
@@ -106,11 +114,8 @@ class LandmarkAligner(CallbackSupportMixin, BaseAligner):
             "landmarks_": training.rows.at(indices).to_numpy(),
             "landmark_indices_": indices,
             "n_landmarks_": len(indices),
-            "_states": states,
         }
-        task.finish(fitted)
-        set_fitted(self, fitted)
-        return self
+        return training, fits, fitted
 
     def _fit_scaling(self, rows, whiten=None):
         return with_smaller_batches(
@@ -122,8 +127,8 @@ class LandmarkAligner(CallbackSupportMixin, BaseAligner):
             rows.rounding,
         )
 
-    def _join_views(self, fits):
-        return fits
+    def _join_views(self, fits, training, indices):
+        return {"_states": {name: to_numpy(fit) for name, fit in fits.items()}}
 
     def _select_landmarks(self, training, scalings):
         """Return the indices of the landmarks among the training rows."""

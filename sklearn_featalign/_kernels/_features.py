@@ -1,0 +1,88 @@
+"""Features whose dot products are the linear and the RBF kernel of a view.
+
+The RBF kernel is that of Nystroem, which is exact among the landmarks: Williams and
+Seeger (2001), "Using the Nystroem method to speed up kernel machines".
+"""
+
+from typing import NamedTuple
+
+import torch
+
+from sklearn_featalign._kernels._bandwidth import Kernel, affinities, rbf_affinity_
+from sklearn_featalign._kernels._scaling import coordinates
+from sklearn_featalign._linalg import squared_distances
+
+# Axes of the kernel among the landmarks are dropped below this share of the largest
+# eigenvalue: the root would amplify the rounding errors of affinities.
+_RANK_RTOL = 1e-6
+
+
+class FeatureMap(NamedTuple):
+    """The features of a view, ``[Z, k(Z, landmarks) @ root]``, in float64.
+
+    Attributes
+    ----------
+    kernel : Kernel
+    landmarks : tensor of shape (n_landmarks, n_columns)
+        In the coordinates of the view.
+    root : tensor of shape (n_landmarks, rank)
+        With ``root @ root.T`` the inverse of the kernel among the landmarks.
+    """
+
+    kernel: Kernel
+    landmarks: torch.Tensor
+    root: torch.Tensor
+
+    @property
+    def widths(self):
+        """Numbers of linear and of RBF features."""
+        return self.landmarks.shape[1], self.root.shape[1]
+
+
+class Projection(NamedTuple):
+    """The map ``Z @ linear + k(Z, landmarks) @ rbf + intercept`` of a view."""
+
+    linear: torch.Tensor
+    rbf: torch.Tensor
+    intercept: torch.Tensor
+
+
+def fit_features(kernel, landmarks):
+    """Return the `FeatureMap` of a kernel and its landmarks, as they were given."""
+    kernel = kernel._replace(scaling=kernel.scaling.in_float64())
+    Y = coordinates(landmarks, kernel.scaling)
+    values, vectors = torch.linalg.eigh(affinities(landmarks, Y, kernel))
+    kept = values > values[-1] * _RANK_RTOL
+    return FeatureMap(kernel, Y, vectors[:, kept] / values[kept].sqrt())
+
+
+def linear_and_rbf(X, landmarks, kernel):
+    """Return the coordinates of rows, and their affinities to landmarks in these."""
+    Z = coordinates(X, kernel.scaling)
+    D = squared_distances(Z, landmarks, kernel.direct)
+    return Z, rbf_affinity_(D, kernel.rate)
+
+
+def extended_features(X, features):
+    """Return features of rows and a column of ones; all are zero where X is NaN."""
+    Z, A = linear_and_rbf(X, features.landmarks, features.kernel)
+    present = Z[:, :1].isnan().logical_not().to(Z.dtype)
+    return torch.cat([Z, A @ features.root, present], dim=1).nan_to_num_(nan=0.0)
+
+
+def as_projection(features, M):
+    """Return a map M of the extended features of a view as a `Projection`."""
+    linear, rbf, intercept = M.split([*features.widths, 1])
+    return Projection(linear.contiguous(), features.root @ rbf, intercept[0])
+
+
+def project(X, landmarks, kernel, projection):
+    """Return rows of a view after a `Projection`, at unit length.
+
+    Rows that the map sends to zero stay zero.
+    """
+    Z, A = linear_and_rbf(X, landmarks, kernel)
+    F = torch.addmm(projection.intercept, Z, projection.linear)
+    F.addmm_(A, projection.rbf)
+    norms = torch.linalg.vector_norm(F, dim=1, keepdim=True)
+    return F.div_(torch.where(norms > 0, norms, 1.0))

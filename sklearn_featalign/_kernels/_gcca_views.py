@@ -1,0 +1,299 @@
+"""The fit of all views of `KernelGCCAAligner` from their moments, and its score."""
+
+from itertools import permutations
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from sklearn_featalign._kernels._bandwidth import Kernel, rbf_affinity_
+from sklearn_featalign._kernels._features import (
+    Projection,
+    as_projection,
+    extended_features,
+    project,
+)
+from sklearn_featalign._kernels._frames import (
+    fit_frame,
+    frame_features,
+    frame_products,
+    unframe,
+)
+from sklearn_featalign._kernels._gcca import (
+    extended_slices,
+    fit_maps,
+    fit_variates,
+    left_out,
+)
+from sklearn_featalign._kernels._hubness import append_hubness, hubness
+from sklearn_featalign._kernels._moments import add, moments_of, sum_of_products
+from sklearn_featalign._linalg import squared_distances, squared_norms, unit_rows
+from sklearn_featalign._similarity import own_ranks
+from sklearn_featalign._torch import with_smaller_batches
+from sklearn_featalign._views import block
+
+# Rows that measure hubness, at most.
+N_REFERENCES = 2000
+
+# A group of rows that is left out for the score has at most this many rows, and at most
+# a fifth of all. Of small groups there are as many as give 200 rows, at most 5.
+_GROUP_ROWS = 2000
+_GROUPS = 5
+_SCORED_ROWS = 200
+
+# Rows are computed in float32 up to this rounding error, relative to their length.
+_SINGLE_RTOL = 1e-5
+
+
+class Setting(NamedTuple):
+    """The parameters of the fit from moments."""
+
+    n_components: int
+    linear: float
+    ridge: float
+    power: float
+    hub_neighbors: int
+
+
+class Sums(NamedTuple):
+    """What the fit needs of the rows.
+
+    Attributes
+    ----------
+    features : dict of str to FeatureMap
+    moments : dict of int to tensor
+        By how many views rows have; see `_moments`.
+    kept : tensor of shape (n_kept, n_features)
+        Some of the rows, as they were given, in random order.
+    """
+
+    features: dict
+    moments: dict
+    kept: torch.Tensor
+
+
+class Reference(NamedTuple):
+    """Rows of a view by which the hubness of the rows of other views is measured.
+
+    `mean_hubness` is the mean hubness of these rows themselves, which is subtracted
+    from that of the rows of their view.
+    """
+
+    rows: torch.Tensor
+    n_neighbors: int
+    mean_hubness: float
+
+
+class GCCAView(NamedTuple):
+    """A fitted view; the reference is None if rows have no columns for hubness."""
+
+    kernel: Kernel
+    projection: Projection
+    reference: Reference | None
+
+
+def choose_kept(counted, landmark_indices):
+    """Return the rows to keep among those that count, landmarks last."""
+    order = np.random.RandomState(0).permutation(counted)
+    is_landmark = np.isin(order, landmark_indices)
+    order = np.concatenate([order[~is_landmark], order[is_landmark]])
+    return order[: N_REFERENCES + _GROUP_ROWS]
+
+
+def sum_moments(rows, n_present, columns, features):
+    """Return the moments of rows, by how many views they have, of two or more.
+
+    Rows of a single view count if there is one view only.
+    """
+    moments = {}
+    for count in np.unique(n_present[n_present >= min(2, len(features))]).tolist():
+        some = rows.at(np.flatnonzero(n_present == count))
+        moments[count] = with_smaller_batches(batch_moments, some, columns, features)
+    return moments
+
+
+def batch_moments(rows, columns, features):
+    """Return the sum of products of the stacked features of rows."""
+    batches = (stacked_features(X, columns, features) for X in rows)
+    return sum_of_products(batches, stacked_width(features))
+
+
+def stacked_width(features):
+    """Return the number of stacked features."""
+    return sum(sum(feature.widths) + 1 for feature in features.values())
+
+
+def stacked_features(X, columns, features):
+    """Return the extended features of all views of rows, side by side.
+
+    `columns` and `features` are those of each view, by name.
+    """
+    parts = [
+        extended_features(block(X, columns[name]), feature)
+        for name, feature in features.items()
+    ]
+    return torch.cat(parts, dim=1)
+
+
+class Framed(NamedTuple):
+    """Moments and kept rows in the frames of the views."""
+
+    frames: list
+    moments: dict
+    kept: list
+
+    @property
+    def ranks(self):
+        """Numbers of features of each view."""
+        return [frame.rank for frame in self.frames]
+
+
+def framed(features, moments, F, linear):
+    """Return moments and stacked features F of some rows in the frames of the views."""
+    widths = [feature.widths for feature in features.values()]
+    columns = extended_slices(map(sum, widths))
+    frames = []
+    for u, width in zip(columns, widths, strict=True):
+        own = sum(products[u, u] for products in moments.values())
+        frames.append(fit_frame(own, width, linear))
+    moments = {
+        count: torch.cat([
+            torch.cat([
+                frame_products(products[u, v], left, right)
+                for v, right in zip(columns, frames, strict=True)
+            ], dim=1)
+            for u, left in zip(columns, frames, strict=True)
+        ])
+        for count, products in moments.items()
+    }
+    kept = [
+        frame_features(F[:, u], frame) for u, frame in zip(columns, frames, strict=True)
+    ]
+    return Framed(frames, moments, kept)
+
+
+def fit_views(features, data, setting):
+    """Return the fit of each view, a dict by name, from the `Framed` data of the rows.
+    """
+    references = [part[:N_REFERENCES] for part in data.kept]
+    maps, references = solve(data.moments, references, data.ranks, setting)
+    views = {}
+    parts = zip(features.items(), data.frames, maps, references, strict=True)
+    for (name, feature), frame, M, reference in parts:
+        projection = as_projection(feature, unframe(M, frame))
+        kernel = feature.kernel
+        if single_error(projection, feature) > _SINGLE_RTOL:
+            kernel = kernel._replace(allows_single=False)
+        views[name] = GCCAView(kernel, projection, reference)
+    return views
+
+
+def solve(moments, F, ranks, setting):
+    """Return the map of each view's framed features, and its `Reference` or None.
+
+    F are framed features of rows that measure hubness, for each view.
+    """
+    n_components, _, ridge, power, hub_neighbors = setting
+    variates = fit_variates(moments, ranks, ridge, n_components)
+    maps = fit_maps(variates, power)
+    if len(F) == 1 or not hub_neighbors:
+        return maps.features, [None] * len(F)
+    present = torch.stack([part[:, -1] for part in F], dim=1)
+    predictions = left_out(F, present.sum(1), variates, maps)
+    rows = [
+        unit_rows(part[mask > 0])
+        for part, mask in zip(predictions, present.T, strict=True)
+    ]
+    n_neighbors = min(hub_neighbors, *map(len, rows))
+    references = []
+    for v, own in enumerate(rows):
+        mean = float(hubness(own, rows[:v] + rows[v + 1 :], n_neighbors).mean())
+        references.append(Reference(own, n_neighbors, mean))
+    return maps.features, references
+
+
+def score_groups(data, setting):
+    """Return the top-1 accuracy of retrieval for rows that are left out of the fit.
+
+    A group of rows is subtracted from the moments, and its rows are searched among
+    each other; see `_GROUP_ROWS`.
+
+    Returns
+    -------
+    score : float
+        Mean over the groups and over all ordered pairs of views.
+    group_size : int
+    """
+    present = torch.stack([part[:, -1] for part in data.kept], dim=1)
+    n_kept = len(present)
+    n_rows = sum(
+        round(float(products.diagonal()[ones_of(data.ranks)].sum()) / count)
+        for count, products in data.moments.items()
+    )
+    size = max(1, min(_GROUP_ROWS, n_rows // _GROUPS, n_kept // 2))
+    n_groups = min(_GROUPS, -(-_SCORED_ROWS // size), n_kept // size)
+    scores = []
+    for group in range(n_groups):
+        is_held = torch.zeros(n_kept, dtype=torch.bool, device=present.device)
+        is_held[n_kept - (group + 1) * size : n_kept - group * size] = True
+        scores += score_group(data, is_held, present.sum(1), setting)
+    return sum(scores) / len(scores), size
+
+
+def score_group(data, is_held, n_present, setting):
+    """Return the top-1 accuracies of a group, for each ordered pair of views."""
+    held = [part[is_held] for part in data.kept]
+    own = moments_of(torch.cat(held, dim=1), n_present[is_held].int())
+    rest = [part[~is_held][:N_REFERENCES] for part in data.kept]
+    moments = add(data.moments, own, sign=-1)
+    maps, references = solve(moments, rest, data.ranks, setting)
+    rows = [
+        with_hubness(unit_rows(part @ M), slot, references, "dot")
+        for slot, (part, M) in enumerate(zip(held, maps, strict=True))
+    ]
+    scores = []
+    for u, v in permutations(range(len(rows)), 2):
+        both = (held[u][:, -1] * held[v][:, -1]) > 0
+        if both.any():
+            bias = rows[v].new_zeros(int(both.sum()))
+            ranks = own_ranks(rows[u][both], rows[v][both], bias)
+            scores.append(float((ranks <= 1).double().mean()))
+    return scores
+
+
+def ones_of(ranks):
+    """Return the positions of the columns of ones among all views."""
+    return [columns.stop - 1 for columns in extended_slices(ranks)]
+
+
+def with_hubness(F, slot, references, metric):
+    """Return unit rows of the view in a slot, with columns for hubness if it has any.
+
+    `references` has the `Reference` of each view.
+    """
+    own = references[slot]
+    if own is None:
+        return F
+    others = [other.rows for v, other in enumerate(references) if v != slot]
+    hub = hubness(F, others, own.n_neighbors) - own.mean_hubness
+    return append_hubness(F, hub, metric, slot, len(references))
+
+
+def single_error(projection, features):
+    """Return about how large the rounding errors of a `Projection` are in float32.
+
+    It is the median over the landmarks, relative to the lengths of their rows.
+    """
+    kernel, Z, _ = features
+    A = rbf_affinity_(squared_distances(Z, Z, kernel.direct), kernel.rate)
+    linear, rbf, intercept = projection
+    F = torch.addmm(intercept, Z, linear).addmm_(A, rbf)
+    noise = Z.square() @ squared_norms(linear) + A.square() @ squared_norms(rbf)
+    noise = (noise + intercept.square().sum()).sqrt() * torch.finfo(torch.float32).eps
+    return float((noise / torch.linalg.vector_norm(F, dim=1)).median())
+
+
+def view_features(X, landmarks, view, slot, references, metric):
+    """Return the features of rows of the view in a slot, with columns for hubness."""
+    F = project(X, landmarks, view.kernel, view.projection)
+    return with_hubness(F, slot, references, metric)
