@@ -1,128 +1,140 @@
-"""Kernel generalised CCA against scipy's linear algebra and refits."""
+"""The parts of kernel generalised CCA against numpy's linear algebra and refits."""
 
 from itertools import combinations
 
 import numpy as np
 import pytest
 import torch
-from scipy.linalg import fractional_matrix_power, qr, svd
 from sklearn.preprocessing import normalize
 
+from sklearn_featalign._kernels import _eigen
+from sklearn_featalign._kernels._eigen import leading_eigenpairs
 from sklearn_featalign._kernels._gcca import (
-    append_hubness,
-    hat_matrix,
-    held_out_features,
-    hubness,
+    fit_maps,
+    fit_variates,
     joint_filter,
+    left_out,
 )
-from sklearn_featalign._kernels._ridge import ridge_inverse
+from sklearn_featalign._kernels._hubness import append_hubness, hubness
+from sklearn_featalign._kernels._moments import add, moments_of, sum_of_products
 
 
-def centred_views(n_samples=40, widths=(5, 4, 6), seed=0):
-    """Return centred views that share two hidden columns."""
+def extended_views(n_samples=40, widths=(5, 4, 6), seed=0):
+    """Return centred views that share two hidden columns, with columns of ones."""
     rng = np.random.default_rng(seed)
     Z = rng.normal(size=(n_samples, 2))
-    views = [
-        Z @ rng.normal(size=(2, d)) + 0.5 * rng.normal(size=(n_samples, d))
-        for d in widths
-    ]
-    return [X - X.mean(0) for X in views]
+    views = []
+    for d in widths:
+        X = Z @ rng.normal(size=(2, d)) + 0.5 * rng.normal(size=(n_samples, d))
+        views.append(np.hstack([X - X.mean(0), np.ones((n_samples, 1))]))
+    return [torch.from_numpy(X) for X in views]
 
 
-def linear_kernel(X):
-    """Return the kernel of centred rows with trace m."""
-    K = X @ X.T
-    return torch.from_numpy(K * len(K) / np.trace(K))
+def solve(views, ridge=0.1, power=3.0, n_components=99):
+    F = torch.cat(views, dim=1)
+    moments = moments_of(F, torch.full((len(F),), len(views)))
+    ranks = [X.shape[1] - 1 for X in views]
+    variates = fit_variates(moments, ranks, ridge, n_components)
+    return variates, fit_maps(variates, power, [None] * len(views))
 
 
-def inverses_of(views, ridge):
-    return [ridge_inverse(linear_kernel(X), ridge) for X in views]
+def test_sums_of_products_are_complete_and_add_up():
+    F = torch.from_numpy(np.random.default_rng(0).normal(size=(50, 2100)))
+    total = sum_of_products(F.split(7), 2100)
+    np.testing.assert_allclose(total, F.T @ F, atol=1e-12)
+    counts = torch.arange(50) % 3
+    parts = [moments_of(F[rows], counts[rows]) for rows in (slice(20), slice(20, 50))]
+    summed, whole = add(*parts), moments_of(F, counts)
+    assert summed.keys() == whole.keys() == {0, 1, 2}
+    for count in whole:
+        np.testing.assert_allclose(summed[count], whole[count], atol=1e-12)
+        left = add(summed, parts[1], sign=-1)[count]
+        np.testing.assert_allclose(left, parts[0][count], atol=1e-12)
 
 
-def test_hat_matrix_fits_as_ridge_regression_does():
-    X, Y, _ = centred_views()
-    K = linear_kernel(X).numpy()
-    expected = K @ np.linalg.solve(K + 0.3 * np.eye(40), Y)
-    H = hat_matrix(ridge_inverse(linear_kernel(X), 0.3), 0.3)
-    np.testing.assert_allclose(H.numpy() @ Y, expected, atol=1e-12)
+def test_leading_eigenpairs_of_a_large_matrix(monkeypatch):
+    rng = np.random.default_rng(0)
+    Q = np.linalg.qr(rng.normal(size=(600, 600)))[0]
+    values = np.exp(-np.arange(600) / 40)
+    S = torch.from_numpy(Q * values @ Q.T)
+    exact = leading_eigenpairs(S, 50)
+    np.testing.assert_allclose(exact[0], values[:50], rtol=1e-10)
+    monkeypatch.setattr(_eigen, "_COMPLETE", 100)
+    found, vectors = leading_eigenpairs(S, 50)
+    np.testing.assert_allclose(found, values[:50], rtol=1e-3)
+    np.testing.assert_allclose(vectors.T @ vectors, np.eye(50), atol=1e-10)
+    overlaps = np.abs((vectors.numpy() * Q[:, :50]).sum(0))
+    np.testing.assert_allclose(overlaps[:30], 1, atol=1e-8)
+    assert overlaps.min() > 0.9
 
 
-def test_without_a_ridge_the_filter_holds_the_canonical_variates():
-    X, Y, _ = centred_views()
-    Q_x, Q_y = (qr(Z, mode="economic")[0] for Z in (X, Y))
-    U, correlations, Vt = svd(Q_x.T @ Q_y, full_matrices=False)
-    variates = normalize((Q_x @ U + Q_y @ Vt.T).T)
-    W = joint_filter(inverses_of([X, Y], 1e-9), 1e-9, 1.0).numpy()
-    values, vectors = np.linalg.eigh(W)
-    largest = slice(-1, -1 - len(correlations), -1)
-    # W is scaled to a largest eigenvalue of 1.
-    expected = (1 + correlations) / (1 + correlations[0])
-    np.testing.assert_allclose(values[largest], expected, atol=1e-7)
-    cosines = np.abs(np.sum(vectors.T[largest] * variates, axis=1))
-    np.testing.assert_allclose(cosines, 1, atol=1e-7)
+def test_variates_are_the_eigenvectors_of_the_mean_hat_matrix():
+    views = extended_views()
+    variates, _ = solve(views, ridge=0.3)
+    hats = [hat_matrix(X[:, :-1].numpy(), 0.3) for X in views]
+    values = np.linalg.eigvalsh(sum(hats) / 3)[::-1]
+    np.testing.assert_allclose(variates.values, values[:15], atol=1e-12)
 
 
-@pytest.mark.parametrize("power", [0, 1, 2.5, 8])
-@pytest.mark.parametrize("n_views", [1, 2, 3])
-def test_joint_filter_agrees_with_fractional_powers(power, n_views):
-    inverses = inverses_of(centred_views()[:n_views], 0.1)
-    hats = [np.eye(40) - 0.1 * P.numpy() for P in inverses]
-    if n_views < 3:
-        expected = fractional_matrix_power(sum(hats) / n_views, power)
-    else:
-        A, B, C = hats
-        pairs = [
-            fractional_matrix_power((G + H) / 2, 4 * power)
-            for G, H in ((A, B), (A, C), (B, C))
-        ]
-        values, vectors = np.linalg.eigh(sum(pairs).real / 3)
-        expected = vectors * np.maximum(values, 1e-12 * values[-1]) ** 0.25 @ vectors.T
-    expected = expected.real / np.linalg.norm(expected, 2)
-    W = joint_filter(inverses, 0.1, float(power)).numpy()
-    # Rows are made of unit length, whatever the scale of W.
-    np.testing.assert_allclose(W / np.linalg.norm(W, 2), expected, atol=1e-7)
+def hat_matrix(F, ridge):
+    return F @ np.linalg.solve(F.T @ F + ridge * np.eye(F.shape[1]), F.T)
 
 
-@pytest.mark.parametrize("ridge", [0.1, 100.0])
-@pytest.mark.parametrize("n_views", [1, 2, 3])
-def test_a_large_power_leaves_the_leading_direction(ridge, n_views):
-    inverses = inverses_of(centred_views()[:n_views], ridge)
-    hats = [np.eye(40) - ridge * P.numpy() for P in inverses]
-    pairs = [(A + B) / 2 for A, B in combinations(hats, 2)] or hats
-    values, vectors = zip(*map(np.linalg.eigh, pairs), strict=True)
-    leading = vectors[np.argmax([v[-1] for v in values])][:, -1]
-    W = joint_filter(inverses, ridge, 1e5).numpy()
-    # Of three views the others keep a thousandth.
-    atol = 1.1e-3 if n_views == 3 else 1e-9
-    W /= np.linalg.norm(W, 2)
-    np.testing.assert_allclose(W, np.outer(leading, leading), atol=atol)
+def test_the_rotation_does_not_depend_on_the_basis_of_the_eigensolver():
+    variates, expected = solve(extended_views())
+    signs = torch.from_numpy(np.random.default_rng(0).choice([-1.0, 1.0], 15))
+    flipped = variates._replace(vectors=[Q * signs for Q in variates.vectors])
+    for M, N in zip(fit_maps(flipped, 3.0, [None] * 3).features, expected.features, strict=True):
+        np.testing.assert_allclose(M, N, atol=1e-10)
 
 
 def test_a_direction_that_two_of_three_views_share_is_kept():
-    basis = np.linalg.qr(np.random.default_rng(0).normal(size=(6, 3)))[0]
-    everywhere, twice, once = (np.outer(u, u) for u in basis.T)
-    hats = [everywhere + twice, everywhere + twice + once, everywhere]
-    inverses = [torch.from_numpy(np.eye(6) - H) for H in hats]
-    W = joint_filter(inverses, 1.0, 8.0).numpy()
-    kept, half, lost = (u @ W @ u for u in basis.T)
+    # Columns of hat matrices: everywhere, in two views, in one.
+    values = torch.tensor([1.0, 2 / 3, 1 / 3], dtype=torch.float64)
+    hats = np.array([[1, 1, 0], [1, 1, 1], [1, 0, 0]])
+    roots = [torch.from_numpy(np.diag(h**0.5) / 3**0.5) / values.sqrt() for h in hats]
+    W = joint_filter(values, roots, 8.0).numpy()
+    kept, half, lost = W.diagonal()
     # One pair of three has it, where the mean of all views would keep (2/3)**8.
     assert half / kept == pytest.approx((1 / 3) ** 0.25, rel=1e-6)
     assert lost / kept == pytest.approx((2 / 3) ** 0.25 * 0.5**8, rel=1e-6)
 
 
+@pytest.mark.parametrize("power", [0.0, 2.5, 1e5])
+def test_the_filter_of_three_views_is_a_power_mean_over_pairs(power):
+    views = extended_views()
+    variates, _ = solve(views)
+    T = [Q * (3 * variates.values).sqrt() for Q in variates.vectors]
+    hats = [(t.T @ t).numpy() for t in T]
+    powers = []
+    largest = max(np.linalg.norm(a + b, 2) / 2 for a, b in combinations(hats, 2))
+    for a, b in combinations(hats, 2):
+        values, vectors = np.linalg.eigh((a + b) / 2 / largest)
+        powers.append(vectors * np.maximum(values, 0) ** (4 * power) @ vectors.T)
+    values, vectors = np.linalg.eigh(sum(powers))
+    expected = vectors * np.maximum(values, 1e-12 * values[-1]) ** 0.25 @ vectors.T
+    W = joint_filter(variates.values, variates.vectors, power).numpy()
+    scale = np.linalg.norm(expected, 2)
+    np.testing.assert_allclose(W / np.linalg.norm(W, 2), expected / scale, atol=1e-6)
+
+
 @pytest.mark.parametrize("ridge", [0.01, 0.1, 2.0])
-def test_held_out_features_are_those_of_refits(ridge):
-    views = centred_views()
-    K = linear_kernel(views[0])
-    P = ridge_inverse(K, ridge)
-    W = joint_filter(inverses_of(views[:2], ridge), ridge, 3.0)
-    held_out = held_out_features(P, W).numpy()
-    for i in range(40):
-        rest = np.delete(np.arange(40), i)
-        K_rest = K.numpy()[np.ix_(rest, rest)] + ridge * np.eye(39)
-        predicted = np.linalg.solve(K_rest, K.numpy()[rest, i])
-        expected = normalize((predicted @ W.numpy()[rest])[None])[0]
-        np.testing.assert_allclose(held_out[i], expected, atol=1e-9)
+def test_left_out_rows_are_those_of_refits(ridge):
+    views = extended_views()
+    variates, maps = solve(views, ridge)
+    n_present = torch.full((40,), 3.0)
+    predictions = left_out(views, n_present, variates, maps)
+    W = [
+        torch.linalg.solve_triangular(L, X[:, :-1].T, upper=False).T
+        for X, L in zip(views, variates.factors, strict=True)
+    ]
+    G = (sum(w @ T for w, T in zip(W, maps.variates, strict=True)) / 3).numpy()
+    for v, X in enumerate(X[:, :-1].numpy() for X in views):
+        for i in range(0, 40, 7):
+            rest = np.delete(np.arange(40), i)
+            C = X[rest].T @ X[rest] + ridge * np.eye(X.shape[1])
+            expected = X[i] @ np.linalg.solve(C, X[rest].T @ G[rest])
+            np.testing.assert_allclose(predictions[v][i], expected, atol=1e-9)
 
 
 def unit(shape, seed):

@@ -1,10 +1,12 @@
 """KernelGCCAAligner against its definition, written with scikit-learn and scipy."""
 
-from itertools import combinations
+import pickle
+from itertools import combinations, product
 
 import numpy as np
 import pytest
-from scipy.linalg import fractional_matrix_power, qr
+from scipy.linalg import fractional_matrix_power, qr, svd
+from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics.pairwise import rbf_kernel
 from sklearn.model_selection import GridSearchCV
@@ -104,61 +106,238 @@ def definition(views, new, c=0.3, linear=0.7, ridge=0.1, power=8, hub_neighbors=
 PARAMS = [
     {},
     {"c": 0.1, "linear": 0.2, "ridge": 1.0, "power": 2.5, "hub_neighbors": 3},
-    {"linear": 1.0, "power": 0},
+    {"linear": 1.0, "power": 0, "hub_neighbors": 0},
     {"linear": 0.0, "power": 3},
 ]
 
 
+def split_output(out, n_views):
+    """Return the components of each view, and the column of hubness."""
+    blocks = np.split(out, n_views, axis=1)
+    return [block[:, :-1] for block in blocks], [block[:, -1] for block in blocks]
+
+
 @pytest.mark.parametrize("params", PARAMS)
 @pytest.mark.parametrize("n_views", [1, 2, 3])
-def test_features_are_those_of_the_definition(n_views, params):
+def test_similarities_are_those_of_kernel_matrices_if_all_rows_are_landmarks(
+    n_views, params
+):
     views, new = make_views(n_views=n_views), make_views(30, 1, n_views)
     features, hubs = definition(views, new, **params)
-    out = fit(views, **params).transform(np.hstack(new))
-    atol = 1e-6 if n_views == 3 else 1e-8
-    for block, F, r in zip(np.split(out, n_views, axis=1), features, hubs, strict=True):
-        np.testing.assert_allclose(block[:, :60], F, atol=atol)
-        if n_views > 1:
-            np.testing.assert_allclose(block[:, 60], 1 - r / 2, atol=atol)
-    out = fit(views, **params | {"hub_neighbors": 0}).transform(np.hstack(new))
-    np.testing.assert_allclose(out, np.hstack(features), atol=atol)
+    aligner = fit(views, metric="dot", **params)
+    out = aligner.transform(np.hstack(new))
+    components, columns = np.split(out, n_views, axis=1), [None] * n_views
+    if n_views > 1 and aligner.hub_neighbors:
+        components, columns = split_output(out, n_views)
+    # Axes with less than a millionth of the largest eigenvalue are left out.
+    atol = 1e-5
+    for (F, A), (G, B) in product(zip(components, features, strict=True), repeat=2):
+        np.testing.assert_allclose(F @ G.T, A @ B.T, atol=atol)
+    for column, r in zip(columns, hubs, strict=True):
+        if column is not None:
+            np.testing.assert_allclose(column, 1 - r / 2, atol=atol)
 
 
-def test_a_linear_kernel_without_a_ridge_projects_on_the_span_of_the_columns():
-    views = make_views()
-    aligner = fit(views, linear=1.0, ridge=1e-8, power=1, hub_neighbors=0)
-    spans = [qr(X - X.mean(0), mode="economic")[0] for X in views]
-    projections = [Q @ Q.T for Q in spans]
-    for v, X in enumerate(views):
-        expected = normalize(projections[v] @ sum(projections) / 2)
-        np.testing.assert_allclose(aligner.transform_view(X, v), expected, atol=1e-5)
-
-
-def test_dot_products_rank_as_csls_against_the_landmarks_does():
-    views, new = make_views(), make_views(300, 1)
-    aligner = fit(views)
-    F, G = (aligner.transform_view(X, v) for v, X in enumerate(new))
-    (A, B), (r_a, r_b) = definition(views, new)
-    csls = 2 * A @ B.T - r_a[:, None] - r_b
-    dots = F @ G.T
-    np.testing.assert_allclose(dots, 1 + csls / 2 + np.outer(r_a, r_b) / 4, atol=1e-8)
-    # Which changes many ranks, and these in the same way.
-    plain, ranks, expected = (
-        (S > np.diag(S)[:, None]).sum(1) for S in (A @ B.T, dots, csls)
+def wide_views(n_samples, seed, noise=0.4):
+    """Return two views of 20 and 15 columns, of nine hidden columns and noise."""
+    rng, maps = np.random.default_rng(seed), np.random.default_rng(99)
+    Z = rng.normal(size=(n_samples, 9))
+    return np.hstack(
+        [
+            np.tanh(Z @ maps.normal(size=(9, width)))
+            + noise * rng.normal(size=(n_samples, width))
+            for width in (20, 15)
+        ]
     )
-    assert np.abs(ranks - expected).mean() < 0.1 * np.abs(plain - expected).mean()
-    np.testing.assert_array_equal(ranks + 1, retrieval_ranks(F, G, metric="dot"))
+
+
+def kernel_features(aligner, X, v, shares):
+    """Return a view's features of rows, centred and scaled, in the aligner's kernels."""
+    columns = list(aligner.view_columns_.values())[v]
+    X, L = X[:, columns], aligner.landmarks_[:, columns]
+    rate = 1 / (2 * aligner.gamma_[v] * X.var(0, ddof=1).sum())
+    values, vectors = np.linalg.eigh(rbf_kernel(L, L, gamma=rate))
+    root = vectors / np.sqrt(values)
+    parts = []
+    for part, share in zip((X, rbf_kernel(X, L, gamma=rate) @ root), shares):
+        part = part - part.mean(0)
+        parts.append(part * np.sqrt(share * len(X) / np.square(part).sum()))
+    return np.hstack(parts)
+
+
+def test_all_pairs_count_and_landmarks_are_a_basis():
+    X = wide_views(300, 0)
+    params = {"n_landmarks": 25, "hub_neighbors": 0, "random_state": 0}
+    aligner = KernelGCCAAligner(views=[20, 15], power=3, ridge=0.2, **params).fit(X)
+    F = [kernel_features(aligner, X, v, (0.7, 0.3)) for v in (0, 1)]
+    P = [np.linalg.inv(f.T @ f + 0.2 * np.eye(f.shape[1])) for f in F]
+    H = (F[0] @ P[0] @ F[0].T + F[1] @ P[1] @ F[1].T) / 2
+    values, vectors = np.linalg.eigh(H)
+    values, G = values[::-1][:85], vectors[:, ::-1][:, :85]
+    maps = [p @ f.T @ G * values**3 for p, f in zip(P, F)]
+    expected = np.vstack([normalize(f @ B) for f, B in zip(F, maps)])
+    out = np.vstack(np.split(aligner.transform(X), 2, axis=1))
+    np.testing.assert_allclose(out @ out.T, expected @ expected.T, atol=1e-7)
+
+
+def test_few_components_are_the_leading_ones():
+    X = wide_views(300, 0)
+    params = {"views": [20, 15], "n_landmarks": 25, "power": 0, "random_state": 0}
+    aligner = KernelGCCAAligner(n_components=4, hub_neighbors=0, **params).fit(X)
+    F = [kernel_features(aligner, X, v, (0.7, 0.3)) for v in (0, 1)]
+    H = sum(f @ np.linalg.solve(f.T @ f + 0.1 * np.eye(f.shape[1]), f.T) for f in F)
+    G = np.linalg.eigh(H)[1][:, -4:]
+    out = aligner.transform(X)
+    assert out.shape == (300, 8) and aligner.n_components_ == 4
+    # Predictions of the leading variates, rotated.
+    p = np.linalg.solve(F[0].T @ F[0] + 0.1 * np.eye(F[0].shape[1]), F[0].T @ G)
+    expected = normalize(F[0] @ p)
+    np.testing.assert_allclose(out[:, :4] @ out[:, :4].T, expected @ expected.T, atol=1e-7)
+    # The variates themselves are mixed: no column is one of them.
+    assert np.abs(np.corrcoef(out[:, :4].T, G.T)[:4, 4:]).max() < 0.98
+
+
+def test_without_a_ridge_linear_views_have_canonical_variates():
+    rng = np.random.default_rng(0)
+    Z = rng.normal(size=(500, 3))
+    A, B = (
+        Z @ rng.normal(size=(3, d)) + rng.normal(size=(500, d)) for d in (6, 4)
+    )
+    params = {"linear": 1.0, "ridge": 1e-7, "power": 0, "hub_neighbors": 0}
+    aligner = KernelGCCAAligner(n_components=2, views=[6, 4], n_landmarks=50, **params)
+    aligner.fit(np.hstack([A, B]))
+    Q_a, Q_b = (qr(X - X.mean(0), mode="economic")[0] for X in (A, B))
+    U, correlations, _ = svd(Q_a.T @ Q_b)
+    # The mean of two variates has the correlation (1 + r) / sqrt(2 + 2 r) with each.
+    expected = normalize(Q_a @ U[:, :2] * np.sqrt(1 + correlations[:2]))
+    F = aligner.transform_view(A, 0)
+    np.testing.assert_allclose(F @ F.T, expected @ expected.T, atol=1e-5)
+
+
+def test_rows_that_lack_a_view_count_as_in_generalised_cca_with_missing_rows():
+    X = np.hstack(make_views(90, n_views=3))
+    X[60:70, :6] = X[70:80, 6:10] = np.nan
+    params = {"linear": 1.0, "ridge": 0.3, "power": 0, "hub_neighbors": 0}
+    aligner = KernelGCCAAligner(views=WIDTHS, n_landmarks=20, n_components=4, **params)
+    out = aligner.fit(X).transform(X)
+    hats, ends = [], np.cumsum([0, *WIDTHS])
+    F, masks = [], []
+    for start, end in zip(ends[:-1], ends[1:], strict=True):
+        Z = X[:, start:end]
+        mask = np.isfinite(Z[:, 0])
+        Z = Z - Z[mask].mean(0)
+        Z *= np.sqrt(mask.sum() / np.square(Z[mask]).sum())
+        F.append(np.where(mask[:, None], Z, 0))
+        masks.append(mask)
+        C = F[-1].T @ F[-1] + 0.3 * np.eye(F[-1].shape[1])
+        hats.append(F[-1] @ np.linalg.solve(C, F[-1].T))
+    D = np.sum(masks, axis=0) ** -0.5
+    _, Y = np.linalg.eigh(D[:, None] * sum(hats) * D)
+    G = D[:, None] * Y[:, -4:]
+    # With power 0 the joint filter of three views is the identity.
+    for v, (f, mask) in enumerate(zip(F, masks, strict=True)):
+        C = f.T @ f + 0.3 * np.eye(f.shape[1])
+        expected = normalize(f @ np.linalg.solve(C, f.T @ G))[mask]
+        block = out[mask, 4 * v : 4 * v + 4]
+        np.testing.assert_allclose(block @ block.T, expected @ expected.T, atol=1e-7)
+
+
+def partial(X, steps, **params):
+    aligner = KernelGCCAAligner(
+        views=[20, 15], n_landmarks=30, random_state=0, **params
+    )
+    for rows in np.split(X, steps):
+        aligner.partial_fit(rows)
+    return aligner
+
+
+def test_partial_fit_does_not_depend_on_the_steps():
+    X, new = wide_views(500, 0), wide_views(50, 1)
+    X[450:, 20:] = np.nan
+    expected = partial(X, [200]).transform(new)
+    for steps in ([200, 201, 203, 390], [200, 350]):
+        out = partial(X, steps)
+        np.testing.assert_allclose(out.transform(new), expected, atol=1e-8)
+    fewer = partial(X[:300], [200]).transform(new)
+    assert 1e-3 < np.abs(fewer - expected).mean() < 0.1
+
+
+def test_one_call_of_partial_fit_is_a_fit():
+    X, new = wide_views(300, 0), wide_views(50, 1)
+    aligner = partial(X, [])
+    fitted = clone(aligner).fit(X)
+    np.testing.assert_array_equal(aligner.transform(new), fitted.transform(new))
+    assert aligner.loo_score_ == fitted.loo_score_
+    with pytest.raises(ValueError, match="fit keeps no sums"):
+        fitted.partial_fit(X)
+
+
+def test_moments_are_added_in_any_order_and_elsewhere():
+    X, new = wide_views(500, 0), wide_views(50, 1)
+    expected = partial(X, [200, 300, 400]).transform(new)
+    aligner = partial(X[:200], [])
+    copy = pickle.loads(pickle.dumps(aligner))
+    moments = [copy.compute_moments(rows) for rows in np.split(X[200:], 3)]
+    assert all(set(part) == {2} for part in moments)
+    aligner.add_moments(*moments[::-1])
+    np.testing.assert_allclose(aligner.transform(new), expected, atol=1e-8)
+
+
+def test_rows_added_later_improve_retrieval():
+    X, new = wide_views(2000, 0, 1.0), wide_views(300, 1, 1.0)
+    scores = [partial(X[:n], [100]).score(new) for n in (101, 2000)]
+    assert scores[1] > 1.5 * scores[0]
+
+
+@pytest.mark.parametrize("noise", [0.3, 0.6, 1.0])
+def test_the_score_of_left_out_rows_is_that_of_new_rows(noise):
+    aligner = KernelGCCAAligner(views=[20, 15], n_landmarks=100, random_state=0)
+    left_out, held_out = [], []
+    for seed in range(4):
+        aligner.fit(wide_views(600, seed, noise))
+        left_out.append(aligner.loo_score_)
+        new = wide_views(5 * aligner.loo_size_, 10 + seed, noise)
+        held_out += [aligner.score(rows) for rows in np.split(new, 5)]
+    error = np.std(held_out) * (1 / 20 + 1 / 8) ** 0.5
+    # A model of four fifths of the rows is a little worse.
+    assert np.mean(left_out) == pytest.approx(np.mean(held_out), abs=0.03 + 3 * error)
+    # The score of training rows is far off.
+    training = wide_views(600, 3, noise)[: aligner.loo_size_]
+    assert aligner.score(training) > np.mean(held_out) + 0.2
+
+
+def test_far_rows_follow_the_linear_kernel():
+    X = wide_views(200, 0)
+    aligner = KernelGCCAAligner(views=[20, 15], n_landmarks=50, hub_neighbors=0)
+    direction = np.random.default_rng(0).normal(size=(1, 20))
+    far = np.vstack([1e6 * direction, 1e9 * direction])
+    out = aligner.fit(X).transform_view(far, 0)
+    np.testing.assert_allclose(np.linalg.norm(out, axis=1), 1)
+    np.testing.assert_allclose(out[0], out[1], atol=1e-4)
+    # Without a linear kernel nothing tells them apart.
+    out = aligner.set_params(linear=0.0).fit(X).transform_view(far * [[1], [-1]], 0)
+    np.testing.assert_allclose(out[0], out[1], atol=1e-12)
+    assert np.isfinite(out).all()
+
+
+def test_a_view_that_is_constant_in_all_pairs():
+    X = wide_views(400, 0)
+    X[50:, 20:] = np.nan
+    X[:50, :20] = X[0, :20]
+    aligner = KernelGCCAAligner(views=[20, 15], n_landmarks=20)
+    with pytest.raises(ValueError, match="all equal in this one"):
+        aligner.fit(X)
 
 
 @pytest.mark.parametrize("n_views", [2, 3])
 def test_cosines_rank_as_dot_products_do(n_views):
     views, new = make_views(n_views=n_views), make_views(100, 1, n_views)
-    aligner = fit(views)
+    aligner = fit(views, metric="dot")
     dots = [aligner.transform_view(X, v) for v, X in enumerate(new)]
     aligner.set_params(metric="cosine")
     cosines = [aligner.transform_view(X, v) for v, X in enumerate(new)]
     for F in cosines:
-        assert F.shape == (100, 60 + 1 + n_views)
+        assert F.shape == (100, aligner.n_components_ + 1 + n_views)
         np.testing.assert_allclose(np.linalg.norm(F, axis=1), 1)
     for u, v in combinations(range(n_views), 2):
         np.testing.assert_allclose(cosines[u] @ cosines[v].T, dots[u] @ dots[v].T / 5)
@@ -247,16 +426,18 @@ def test_one_view_has_no_hubness():
     (X,) = make_views(n_views=1)
     aligner = fit([X])
     np.testing.assert_allclose(np.linalg.norm(aligner.transform(X), axis=1), 1)
-    assert aligner.get_feature_names_out()[-1] == "kernelgccaaligner59"
+    k = aligner.n_components_
+    assert aligner.get_feature_names_out()[-1] == f"kernelgccaaligner{k - 1}"
+    assert not hasattr(aligner, "loo_score_")
 
 
 def test_names_of_the_output():
-    aligner = fit(make_views(), views={"clip": 6, "dino": 4})
-    names = list(aligner.get_feature_names_out())
-    assert names[:2] == ["clip__gcca0", "clip__gcca1"] and len(names) == 2 * 61
-    assert names[59:61] == ["clip__gcca59", "clip__hubness"]
+    aligner = fit(make_views(), views={"clip": 6, "dino": 4}, metric="dot")
+    names, k = list(aligner.get_feature_names_out()), aligner.n_components_
+    assert names[:2] == ["clip__gcca0", "clip__gcca1"] and len(names) == 2 * (k + 1)
+    assert names[k - 1 : k + 1] == [f"clip__gcca{k - 1}", "clip__hubness"]
     names = aligner.set_params(metric="cosine").get_feature_names_out()
-    assert list(names[60:63]) == [
+    assert list(names[k : k + 3]) == [
         "clip__hubness",
         "clip__padding_clip",
         "clip__padding_dino",
@@ -267,16 +448,10 @@ def test_names_of_the_output():
 
 
 def test_few_landmarks():
-    views = make_views()
-    X = np.hstack(views)
-    aligner = KernelGCCAAligner(views=WIDTHS[:2], n_landmarks=3, random_state=0).fit(X)
-    # All three landmarks are the nearest ones.
-    assert aligner.transform(X).shape == (60, 8)
-    with pytest.raises(
-        ValueError, match="View 'view0': Centring needs two landmarks or more"
-    ):
-        aligner.set_params(n_landmarks=1).fit(X)
-    with pytest.raises(ValueError, match="View 'view0': ridge=1e-300 is too small"):
+    X = np.hstack(make_views())
+    aligner = KernelGCCAAligner(views=WIDTHS[:2], n_landmarks=1, random_state=0).fit(X)
+    assert np.isfinite(aligner.transform(X)).all()
+    with pytest.raises(ValueError, match="ridge=1e-300 is too small"):
         aligner.set_params(n_landmarks=10, ridge=1e-300).fit(X)
 
 
@@ -289,4 +464,5 @@ def test_rows_that_lack_a_view_are_no_landmarks_but_count_for_the_bandwidth():
     A = rbf_kernel(X[:, :6], X[:40, :6], gamma=1 / sigma)
     assert A.mean() == pytest.approx(0.3, rel=1e-9)
     out = aligner.transform(X)
-    assert np.isfinite(out[:, :41]).all() and np.isnan(out[40:, 41:]).all()
+    width = out.shape[1] // 2
+    assert np.isfinite(out[:, :width]).all() and np.isnan(out[40:, width:]).all()

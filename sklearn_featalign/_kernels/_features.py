@@ -25,8 +25,8 @@ class FeatureMap(NamedTuple):
     kernel : Kernel
     landmarks : tensor of shape (n_landmarks, n_columns)
         In the coordinates of the view.
-    root : tensor of shape (n_landmarks, rank)
-        With ``root @ root.T`` the inverse of the kernel among the landmarks.
+    root : tensor of shape (n_landmarks, n_landmarks)
+        The symmetric root of the inverse of the kernel among the landmarks.
     """
 
     kernel: Kernel
@@ -49,11 +49,17 @@ class Projection(NamedTuple):
 
 def fit_features(kernel, landmarks):
     """Return the `FeatureMap` of a kernel and its landmarks, as they were given."""
-    kernel = kernel._replace(scaling=kernel.scaling.in_float64())
+    scaling = kernel.scaling.in_float64()
+    # With their mean as the origin, centring the features cancels no digits.
+    origin = coordinates(landmarks, scaling).mean(0)
+    offset = scaling.offset + origin * 2.0**scaling.exponent
+    kernel = kernel._replace(scaling=scaling._replace(offset=offset))
     Y = coordinates(landmarks, kernel.scaling)
     values, vectors = torch.linalg.eigh(affinities(landmarks, Y, kernel))
     kept = values > values[-1] * _RANK_RTOL
-    return FeatureMap(kernel, Y, vectors[:, kept] / values[kept].sqrt())
+    vectors = vectors[:, kept]
+    # Unlike other roots, the symmetric one does not depend on signs of eigenvectors.
+    return FeatureMap(kernel, Y, vectors / values[kept].sqrt() @ vectors.T)
 
 
 def linear_and_rbf(X, landmarks, kernel):

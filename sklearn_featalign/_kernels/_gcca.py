@@ -134,7 +134,7 @@ def whiten(F, mean, factor):
     return torch.linalg.solve_triangular(factor, F.T, upper=False).T
 
 
-def fit_maps(variates, power):
+def fit_maps(variates, power, bases):
     r"""Return the `Maps` to the variates after the filter and a fixed rotation.
 
     For one or two views the filter multiplies each variate by :math:`(\mu /
@@ -142,7 +142,8 @@ def fit_maps(variates, power):
     has a weight of nearly zero, which a scaler ahead of a classifier would amplify. It
     is the orthogonal matrix next to :math:`B^T \Omega`, with B the maps of all views
     and :math:`\Omega` fixed random numbers, and depends neither on the signs nor on the
-    basis that the eigensolver happens to return.
+    basis that the eigensolver happens to return. `bases` are those of the frames of the
+    views.
     """
     values, vectors, means, factors = variates
     predictions = [Q * values.sqrt() for Q in vectors]
@@ -150,7 +151,10 @@ def fit_maps(variates, power):
     for T, mean, factor in zip(predictions, means, factors, strict=True):
         B = torch.linalg.solve_triangular(factor.T, T, upper=True)
         features.append(torch.cat([B, -(mean @ B)[None]]))
-    B = torch.cat([M[:-1] for M in features])
+    B = torch.cat([
+        M[:-1] if basis is None else basis @ M[:-1]
+        for M, basis in zip(features, bases, strict=True)
+    ])
     left, _, right = torch.linalg.svd(B.T @ fixed_normal(*B.shape, B))
     R = joint_filter(values, vectors, power) @ (left @ right)
     return Maps(

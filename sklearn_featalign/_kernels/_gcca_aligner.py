@@ -8,7 +8,7 @@ from sklearn.base import _fit_context
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_featalign._base import count_views
+from sklearn_featalign._base import count_views, has_pairs
 from sklearn_featalign._kernels._bandwidth import Kernel
 from sklearn_featalign._kernels._features import FeatureMap, Projection, fit_features
 from sklearn_featalign._kernels._gcca_views import (
@@ -373,12 +373,17 @@ class KernelGCCAAligner(LandmarkAligner):
     @property
     def loo_score_(self):
         """Top-1 accuracy of rows that were left out."""
-        return self._solved()["loo_score"]
+        return self._of_pairs("loo_score")
 
     @property
     def loo_size_(self):
         """Number of rows among which each of them was searched."""
-        return self._solved()["loo_size"]
+        return self._of_pairs("loo_size")
+
+    def _of_pairs(self, name):
+        if not has_pairs(self):
+            raise AttributeError(f"{name}_ needs two views: see the parameter views.")
+        return self._solved()[name]
 
     _feature_prefix = "gcca"
 

@@ -176,7 +176,7 @@ def fit_views(features, data, setting):
     """Return the fit of each view, a dict by name, from the `Framed` data of the rows.
     """
     references = [part[:N_REFERENCES] for part in data.kept]
-    maps, references = solve(data.moments, references, data.ranks, setting)
+    maps, references = solve(data.moments, references, data.frames, setting)
     views = {}
     parts = zip(features.items(), data.frames, maps, references, strict=True)
     for (name, feature), frame, M, reference in parts:
@@ -188,14 +188,15 @@ def fit_views(features, data, setting):
     return views
 
 
-def solve(moments, F, ranks, setting):
+def solve(moments, F, frames, setting):
     """Return the map of each view's framed features, and its `Reference` or None.
 
     F are framed features of rows that measure hubness, for each view.
     """
     n_components, _, ridge, power, hub_neighbors = setting
+    ranks = [frame.rank for frame in frames]
     variates = fit_variates(moments, ranks, ridge, n_components)
-    maps = fit_maps(variates, power)
+    maps = fit_maps(variates, power, [frame.basis for frame in frames])
     if len(F) == 1 or not hub_neighbors:
         return maps.features, [None] * len(F)
     present = torch.stack([part[:, -1] for part in F], dim=1)
@@ -246,7 +247,7 @@ def score_group(data, is_held, n_present, setting):
     own = moments_of(torch.cat(held, dim=1), n_present[is_held].int())
     rest = [part[~is_held][:N_REFERENCES] for part in data.kept]
     moments = add(data.moments, own, sign=-1)
-    maps, references = solve(moments, rest, data.ranks, setting)
+    maps, references = solve(moments, rest, data.frames, setting)
     rows = [
         with_hubness(unit_rows(part @ M), slot, references, "dot")
         for slot, (part, M) in enumerate(zip(held, maps, strict=True))
