@@ -10,6 +10,7 @@ from _methods import METHODS
 from _runs import make_parser, print_table, run, write_json
 
 PAIRS = ("lite0-lite1", "lite0-lite2", "lite0-pixels", "lite0-random")
+TEXT_PAIRS = ("wordllama-minilm", "e5-minilm", "glove-minilm")
 
 
 class Pair(NamedTuple):
@@ -41,9 +42,10 @@ def make_pair_parser(doc, n_paired, methods=METHODS):
     parser.add_argument(
         "--pairs",
         nargs="+",
-        default=PAIRS,
         metavar="FIRST-SECOND",
-        help="of pixels, random, lite0, lite1, lite2, timm:NAME (default: %(default)s)",
+        help="of pixels, random, lite0, lite1, lite2, timm:NAME, or of minilm, e5, "
+        "wordllama, glove for wordnet (default: "
+        f"{' '.join(PAIRS)}; {' '.join(TEXT_PAIRS)})",
     )
     parser.add_argument("--a", metavar="A.npy", help="your own features of one network")
     parser.add_argument("--b", metavar="B.npy", help="and of another, of the same rows")
@@ -59,7 +61,7 @@ def load_pairs(args):
     if args.a or args.b:
         yield load_files(args.a, args.b, args.labels, args.n_samples)
         return
-    for name in args.pairs:
+    for name in args.pairs or (TEXT_PAIRS if args.data == "wordnet" else PAIRS):
         # Names of timm may contain hyphens, but no colon.
         first, _, second = name.partition("-timm:")
         first, second = (first, f"timm:{second}") if second else name.rsplit("-", 1)
@@ -86,12 +88,13 @@ def load_files(path_a, path_b, path_y, n_samples):
 def split_rows(n_rows, n_paired, seed, n_labelled=0, n_test=2000, n_validation=1000):
     """Return disjoint random rows for a seed.
 
-    If there are too few rows, validation takes a third of those that paired and
-    labelled rows leave, and the test takes the rest. Rows are in random order, so that
-    the first of the paired ones are a random choice too.
+    If there are too few rows, validation takes what the test leaves, or a third of
+    those that paired and labelled rows leave if that is more, and the test takes the
+    rest. Rows are in random order, so that the first of the paired ones are a random
+    choice too.
     """
     left = n_rows - n_paired - n_labelled
-    n_validation = min(n_validation, left // 3)
+    n_validation = min(n_validation, max(left // 3, left - n_test))
     n_test = min(n_test, left - n_validation)
     if n_test < 10:
         raise SystemExit(
