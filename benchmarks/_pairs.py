@@ -106,22 +106,35 @@ def split_rows(n_rows, n_paired, seed, n_labelled=0, n_test=2000, n_validation=1
     return Split(*np.split(rows, np.cumsum(sizes))[:4])
 
 
-def compare_pairs(args, settings, measure, summarize, title):
+def compare_pairs(args, settings, measure, summarize, title, why_not=None):
     """Measure settings on each pair; print a table for each number of paired rows.
 
     Runs of settings (list of dict) without the key "paired rows" are part of each
     table. Measure takes a pair, and a setting as keyword arguments; summarize takes
     runs and returns a table. The title is a format with the keys of a run, and "seeds".
+    Why_not takes what measure takes; where it returns a reason, the setting is left out
+    and the reason is printed.
     """
     runs, tables = [], {}
     for pair in load_pairs(args):
-        found = run(settings, partial(measure, pair), pair.name)
+        possible = print_reasons(pair, settings, why_not) if why_not else settings
+        found = run(possible, partial(measure, pair), pair.name)
         found = [{"pair": pair.name} | r for r in found]
         runs += found
         for n_paired in args.n_paired:
             group = [r for r in found if r.get("paired rows", n_paired) == n_paired]
+            if not group:
+                continue
             heading = title.format_map(group[0] | {"seeds": args.seeds})
             heading = f"{pair.name}: {n_paired} paired, {heading}"
             tables[heading] = summarize(group)
             print_table(heading, tables[heading])
         write_json(args.json, runs=runs, tables=tables)
+
+
+def print_reasons(pair, settings, why_not):
+    """Print why settings are left out, and return the others."""
+    reasons = [why_not(pair, **setting) for setting in settings]
+    for reason in filter(None, dict.fromkeys(reasons)):
+        print(f"{pair.name}: {reason}", flush=True)
+    return [s for s, reason in zip(settings, reasons, strict=True) if not reason]
