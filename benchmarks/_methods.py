@@ -36,6 +36,7 @@ FILTERS = (4, 8, 16, 32)
 CONSTANTS_PLAIN = (0.01, 0.02, 0.05, 0.1, 0.3)
 CONSTANTS_RIDGE = (0.1, 0.3, 0.5, 0.7, 0.9)
 PENALTIES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
+PENALTIES_RIDGE = (0.0001, 0.001, 0.01, 0.1, 1.0, 10.0, 100.0)
 N_COMPONENTS = (32, 64, 128, 256, 512)
 POWERS = (0, 1, 2, 4, 8, 16, 32, 64)
 CONSTANTS_KERNEL = (0.3, 0.5, 0.7, 0.9)
@@ -134,7 +135,7 @@ def centre(origin, width, X):
     return np.pad(X - origin, ((0, 0), (0, width - X.shape[1])))
 
 
-def ridge(A, B, penalties=(0.001, 0.01, 0.1, 1.0, 10.0)):
+def ridge(A, B, penalties=PENALTIES_RIDGE):
     """Predict B from A by ridge regression; predictions are compared with centred B.
 
     Penalties are multiples of the mean squared singular value of centred A.
