@@ -36,7 +36,7 @@ FILTERS = (4, 8, 16, 32)
 CONSTANTS_PLAIN = (0.01, 0.02, 0.05, 0.1, 0.3)
 CONSTANTS_RIDGE = (0.1, 0.3, 0.5, 0.7, 0.9)
 PENALTIES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
-PENALTIES_RIDGE = (0.0001, 0.001, 0.01, 0.1, 1.0, 10.0, 100.0)
+PENALTIES_RIDGE = (0.00001, 0.0001, 0.001, 0.01, 0.1, 1.0, 10.0, 100.0)
 N_COMPONENTS = (32, 64, 128, 256, 512)
 POWERS = (0, 1, 2, 4, 8, 16, 32, 64)
 CONSTANTS_KERNEL = (0.3, 0.5, 0.7, 0.9)
@@ -140,7 +140,9 @@ def ridge(A, B, penalties=PENALTIES_RIDGE):
 
     Penalties are multiples of the mean squared singular value of centred A.
     """
-    scale = np.square(A - A.mean(0)).sum(dtype=float) / min(A.shape)
+    # The smallest penalties are lost in float32.
+    A, B = A.astype(float), B.astype(float)
+    scale = np.square(A - A.mean(0)).sum() / min(A.shape)
     origin = B.mean(0)
     for penalty in penalties:
         model = Ridge(penalty * scale).fit(A, B - origin)
