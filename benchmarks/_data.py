@@ -1,4 +1,4 @@
-"""Data sets, and features of pretrained networks, which are cached."""
+"""Data sets, and features of pretrained networks and encoders, which are cached."""
 
 import gzip
 from collections.abc import Callable
@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from _texts import encode, wordnet
 from rich.progress import track
 from sklearn.datasets import fetch_openml, get_data_home, load_digits
 
@@ -23,14 +24,18 @@ def load_features(data, features, n_samples):
 
     Parameters
     ----------
-    data : {"digits", "fashion-mnist"}
+    data : {"digits", "fashion-mnist", "wordnet"}
     features : str
-        One of "pixels", "random" (see `random_features`), `NETWORKS`, or "timm:" with
-        the name of any vision model of timm, whose weights are downloaded.
+        Of images one of "pixels", "random" (see `random_features`), `NETWORKS`, or
+        "timm:" with the name of any vision model of timm, whose weights are downloaded.
+        Of the texts of "wordnet" one of "minilm", "e5", "wordllama" and "glove".
     n_samples : int
         All samples are returned if there are fewer.
     """
     images, y = subsample(*DATA[data](), n_samples=n_samples)
+    if data == "wordnet":
+        name = f"{data}-{features}-{len(images)}"
+        return cached(name, partial(encode, images, features)), y
     if features == "pixels":
         return images.reshape(len(images), -1).astype(np.float32), y
     if features == "random":
@@ -100,7 +105,7 @@ PARTS = ("train", "t10k")
 # The number of test images of each data set, and the id of CIFAR-10 on OpenML.
 N_TEST = 10000
 CIFAR_10 = 40927
-DATA = {"digits": digits, "fashion-mnist": fashion_mnist}
+DATA = {"digits": digits, "fashion-mnist": fashion_mnist, "wordnet": wordnet}
 
 
 def read_idx(path):

@@ -7,10 +7,13 @@ or by the metric that `METRICS` names.
 
 import time
 import warnings
+from collections.abc import Callable
 from functools import partial
 from itertools import product
+from typing import NamedTuple
 
 import numpy as np
+from _hubs import CORRECTIONS, corrected_ranks, score_corrections
 from cca_zoo.linear import RidgeCCA
 from scipy.linalg import orthogonal_procrustes
 from sklearn.base import BaseEstimator, TransformerMixin, clone
@@ -20,24 +23,20 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import Ridge
 from sklearn.metrics.pairwise import cosine_similarity
 from sklearn.model_selection import ParameterGrid
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import StandardScaler, normalize
 
 from sklearn_featalign import (
     HalfSharedMLPAligner,
     KernelGCCAAligner,
     RBFAutoScaleAligner,
 )
-from sklearn_featalign.metrics import (
-    mean_reciprocal_rank,
-    retrieval_accuracy,
-    retrieval_ranks,
-)
 
 SHARES = (0.3, 0.5, 0.7, 0.9, 1.0)
 FILTERS = (4, 8, 16, 32)
 CONSTANTS_PLAIN = (0.01, 0.02, 0.05, 0.1, 0.3)
 CONSTANTS_RIDGE = (0.1, 0.3, 0.5, 0.7, 0.9)
-PENALTIES = (0.03, 0.1, 0.3, 1.0, 3.0)
+PENALTIES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
+PENALTIES_RIDGE = (0.00001, 0.0001, 0.001, 0.01, 0.1, 1.0, 10.0, 100.0)
 N_COMPONENTS = (32, 64, 128, 256, 512)
 POWERS = (0, 1, 2, 4, 8, 16, 32, 64)
 CONSTANTS_KERNEL = (0.3, 0.5, 0.7, 0.9)
@@ -59,9 +58,14 @@ RANDOM_START = {
 
 
 def ours(A, B, aligner, **grid):
-    """Fit an aligner for each setting of a grid, with up to 3000 rows as landmarks."""
+    """Fit an aligner for each setting of a grid.
+
+    `KernelGCCAAligner` has its own number of landmarks, others up to 3000.
+    """
     X, views = np.hstack([A, B]), [A.shape[1], B.shape[1]]
-    shared = {"n_landmarks": min(len(A), MAX_LANDMARKS), "random_state": 0}
+    own = isinstance(aligner, KernelGCCAAligner)
+    most = aligner.n_landmarks if own else MAX_LANDMARKS
+    shared = {"n_landmarks": min(len(A), most), "random_state": 0}
     for params in ParameterGrid(grid):
         fitted = clone(aligner).set_params(views=views, **shared, **params)
         try:
@@ -111,11 +115,19 @@ def relative(A, B, centred):
 
 
 def procrustes(A, B):
-    """Rotate centred rows of A to those of B; the narrower view is padded by zeros."""
+    """Rotate centred rows of A to those of B; the narrower view is padded by zeros.
+
+    Rows are used as they are, or with unit length before they are centred.
+    """
     width = max(A.shape[1], B.shape[1])
-    centre_a, centre_b = (partial(centre, X.mean(0), width) for X in (A, B))
-    rotation, _ = orthogonal_procrustes(centre_a(A), centre_b(B))
-    yield {}, partial(project, centre_a, rotation), centre_b
+    for prepare in (np.asarray, normalize):
+        views = [prepare(X) for X in (A, B)]
+        centre_a, centre_b = (
+            chain(prepare, partial(centre, X.mean(0), width)) for X in views
+        )
+        rotation, _ = orthogonal_procrustes(centre_a(A), centre_b(B))
+        params = {"unit rows": prepare is normalize}
+        yield params, partial(project, centre_a, rotation), centre_b
 
 
 def centre(origin, width, X):
@@ -123,12 +135,14 @@ def centre(origin, width, X):
     return np.pad(X - origin, ((0, 0), (0, width - X.shape[1])))
 
 
-def ridge(A, B, penalties=(0.001, 0.01, 0.1, 1.0, 10.0)):
+def ridge(A, B, penalties=PENALTIES_RIDGE):
     """Predict B from A by ridge regression; predictions are compared with centred B.
 
     Penalties are multiples of the mean squared singular value of centred A.
     """
-    scale = np.square(A - A.mean(0)).sum(dtype=float) / min(A.shape)
+    # The smallest penalties are lost in float32.
+    A, B = A.astype(float), B.astype(float)
+    scale = np.square(A - A.mean(0)).sum() / min(A.shape)
     origin = B.mean(0)
     for penalty in penalties:
         model = Ridge(penalty * scale).fit(A, B - origin)
@@ -189,7 +203,7 @@ def cca(A, B, penalties=None):
         correlations /= correlations.max()
         fitted = zip(scales, model.means_, model.weights_, strict=True)
         maps = [
-            LastResult(partial(project, partial(shift, scale, mean), weights))
+            LastResults(partial(project, partial(shift, scale, mean), weights))
             for scale, mean, weights in fitted
         ]
         widths = sorted({min(k, largest) for k in N_COMPONENTS})
@@ -215,7 +229,7 @@ def kernel_cca(A, B):
     The bandwidths of the RBF kernels give a mean affinity of c.
     """
     for c in CONSTANTS_KERNEL:
-        maps = [LastResult(kernel_components(X, c)) for X in (A, B)]
+        maps = [LastResults(kernel_components(X, c)) for X in (A, B)]
         components = [f(X) for f, X in zip(maps, (A, B), strict=True)]
         for params, *projections in cca(*components):
             yield {"c": c, **params}, *map(chain, maps, projections)
@@ -234,18 +248,20 @@ def kernel_components(X, c):
     return KernelPCA(n_components, **params).fit(X.astype(float)).transform
 
 
-class LastResult:
-    """A function that keeps its last result, which many settings share."""
+class LastResults:
+    """A function that keeps its results for two arrays, which many settings share."""
 
     def __init__(self, function):
         self.function = function
-        self.X = self.result = None
+        self.results = []
 
     def __call__(self, X):
         """Return the result for X."""
-        if X is not self.X:
-            self.X, self.result = X, self.function(X)
-        return self.result
+        for known, result in self.results:
+            if X is known:
+                return result
+        self.results = [*self.results[-1:], (X, self.function(X))]
+        return self.results[-1][1]
 
 
 def chain(first, second):
@@ -289,9 +305,21 @@ ABLATIONS = {
     for name, params in ABLATIONS.items()
 }
 METRICS = dict.fromkeys(METHODS | ABLATIONS, "cosine") | {
-    "KernelGCCAAligner": "dot",
-    "KernelGCCAAligner searched": "dot",
+    "KernelGCCAAligner": gcca._metric,
+    "KernelGCCAAligner searched": gcca._metric,
 }
+# A column for hubness is a correction already.
+WITHOUT_NNN = ("KernelGCCAAligner", "KernelGCCAAligner searched")
+
+
+class Choice(NamedTuple):
+    """A setting with its maps, the parameters of a correction, and their score."""
+
+    score: float
+    params: dict
+    map_a: Callable
+    map_b: Callable
+    correction: dict
 
 
 def choose(name, paired, validation):
@@ -301,32 +329,56 @@ def choose(name, paired, validation):
     tuple of rows of A and the same rows of B. The best setting has the highest mean
     reciprocal rank.
     """
-    best = None
-    for candidate in (METHODS | ABLATIONS)[name](*paired):
-        _, map_a, map_b = candidate
+    best = choose_corrections(name, paired, validation, nnn=False)["nothing"]
+    return best.params, best.map_a, best.map_b
+
+
+def choose_corrections(name, paired, validation, nnn=True):
+    """Return a `Choice` for each correction of `_hubs`, as in `choose`.
+
+    The setting of a method and the parameters of NNN are chosen together.
+    """
+    best = {}
+    for params, map_a, map_b in (METHODS | ABLATIONS)[name](*paired):
         F, G = map_a(validation[0]), map_b(validation[1])
-        mrr = mean_reciprocal_rank(F, G, metric=METRICS[name])
-        if best is None or mrr > best[0]:
-            best = mrr, candidate
-    return best[1]
+        bank = map_a(paired[0]) if nnn else None
+        scores = score_corrections(F, G, METRICS[name], bank)
+        for correction, (score, chosen) in scores.items():
+            if correction not in best or score > best[correction].score:
+                best[correction] = Choice(score, params, map_a, map_b, chosen)
+    return best
 
 
-RETRIEVAL_MEASURES = ("top-1 %", "top-10 %", "MRR %", "top-1 % with CSLS")
+RETRIEVAL_MEASURES = (
+    "top-1 %",
+    "top-1 % with NNN",
+    "top-1 % with CSLS",
+    "top-10 %",
+    "MRR %",
+)
+CHOICES = ("chosen", "chosen with NNN", "chosen with CSLS")
 
 
 def measure_retrieval(name, paired, validation, test):
-    """Fit and choose a method as in `choose`, and score the test rows once.
+    """Fit and choose a method for each correction, and score the test rows once.
 
-    The measures are `RETRIEVAL_MEASURES`, the ``chosen`` hyperparameters and the
-    ``seconds`` of fitting and choosing.
+    The measures are `RETRIEVAL_MEASURES`, those of NNN not for `WITHOUT_NNN`, the
+    parameters of `CHOICES`, and the ``seconds`` of fitting and choosing.
     """
     start = time.perf_counter()
-    params, map_a, map_b = choose(name, paired, validation)
-    seconds = time.perf_counter() - start
-    F, G = map_a(test[0]), map_b(test[1])
-    metric = METRICS[name]
-    ranks = retrieval_ranks(F, G, metric=metric)
-    scores = [float(values.mean()) for values in (ranks <= 1, ranks <= 10, 1 / ranks)]
-    scores.append(retrieval_accuracy(F, G, metric=metric, csls=10))
-    measures = dict(zip(RETRIEVAL_MEASURES, scores, strict=True))
-    return measures | {"chosen": params, "seconds": seconds}
+    best = choose_corrections(name, paired, validation, name not in WITHOUT_NNN)
+    measures = {"seconds": time.perf_counter() - start}
+    for correction in CORRECTIONS:
+        if correction not in best:
+            continue
+        _, params, map_a, map_b, chosen = best[correction]
+        F, G = map_a(test[0]), map_b(test[1])
+        bank = map_a(paired[0]) if correction == "NNN" else None
+        ranks = corrected_ranks(F, G, METRICS[name], bank, **chosen)
+        suffix = "" if correction == "nothing" else f" with {correction}"
+        measures[f"top-1 %{suffix}"] = float((ranks <= 1).mean())
+        measures[f"chosen{suffix}"] = params | (chosen if bank is not None else {})
+        if correction == "nothing":
+            measures["top-10 %"] = float((ranks <= 10).mean())
+            measures["MRR %"] = float((1 / ranks).mean())
+    return measures

@@ -10,6 +10,7 @@ from _methods import METHODS
 from _runs import make_parser, print_table, run, write_json
 
 PAIRS = ("lite0-lite1", "lite0-lite2", "lite0-pixels", "lite0-random")
+TEXT_PAIRS = ("wordllama-minilm", "e5-minilm", "glove-minilm")
 
 
 class Pair(NamedTuple):
@@ -41,9 +42,10 @@ def make_pair_parser(doc, n_paired, methods=METHODS):
     parser.add_argument(
         "--pairs",
         nargs="+",
-        default=PAIRS,
         metavar="FIRST-SECOND",
-        help="of pixels, random, lite0, lite1, lite2, timm:NAME (default: %(default)s)",
+        help="of pixels, random, lite0, lite1, lite2, timm:NAME, or of minilm, e5, "
+        "wordllama, glove for wordnet (default: "
+        f"{' '.join(PAIRS)}; {' '.join(TEXT_PAIRS)})",
     )
     parser.add_argument("--a", metavar="A.npy", help="your own features of one network")
     parser.add_argument("--b", metavar="B.npy", help="and of another, of the same rows")
@@ -59,7 +61,7 @@ def load_pairs(args):
     if args.a or args.b:
         yield load_files(args.a, args.b, args.labels, args.n_samples)
         return
-    for name in args.pairs:
+    for name in args.pairs or (TEXT_PAIRS if args.data == "wordnet" else PAIRS):
         # Names of timm may contain hyphens, but no colon.
         first, _, second = name.partition("-timm:")
         first, second = (first, f"timm:{second}") if second else name.rsplit("-", 1)
@@ -86,12 +88,13 @@ def load_files(path_a, path_b, path_y, n_samples):
 def split_rows(n_rows, n_paired, seed, n_labelled=0, n_test=2000, n_validation=1000):
     """Return disjoint random rows for a seed.
 
-    If there are too few rows, validation takes a third of those that paired and
-    labelled rows leave, and the test takes the rest. Rows are in random order, so that
-    the first of the paired ones are a random choice too.
+    If there are too few rows, validation takes what the test leaves, or a third of
+    those that paired and labelled rows leave if that is more, and the test takes the
+    rest. Rows are in random order, so that the first of the paired ones are a random
+    choice too.
     """
     left = n_rows - n_paired - n_labelled
-    n_validation = min(n_validation, left // 3)
+    n_validation = min(n_validation, max(left // 3, left - n_test))
     n_test = min(n_test, left - n_validation)
     if n_test < 10:
         raise SystemExit(
@@ -103,22 +106,35 @@ def split_rows(n_rows, n_paired, seed, n_labelled=0, n_test=2000, n_validation=1
     return Split(*np.split(rows, np.cumsum(sizes))[:4])
 
 
-def compare_pairs(args, settings, measure, summarize, title):
+def compare_pairs(args, settings, measure, summarize, title, why_not=None):
     """Measure settings on each pair; print a table for each number of paired rows.
 
     Runs of settings (list of dict) without the key "paired rows" are part of each
     table. Measure takes a pair, and a setting as keyword arguments; summarize takes
     runs and returns a table. The title is a format with the keys of a run, and "seeds".
+    Why_not takes what measure takes; where it returns a reason, the setting is left out
+    and the reason is printed.
     """
     runs, tables = [], {}
     for pair in load_pairs(args):
-        found = run(settings, partial(measure, pair), pair.name)
+        possible = print_reasons(pair, settings, why_not) if why_not else settings
+        found = run(possible, partial(measure, pair), pair.name)
         found = [{"pair": pair.name} | r for r in found]
         runs += found
         for n_paired in args.n_paired:
             group = [r for r in found if r.get("paired rows", n_paired) == n_paired]
+            if not group:
+                continue
             heading = title.format_map(group[0] | {"seeds": args.seeds})
             heading = f"{pair.name}: {n_paired} paired, {heading}"
             tables[heading] = summarize(group)
             print_table(heading, tables[heading])
         write_json(args.json, runs=runs, tables=tables)
+
+
+def print_reasons(pair, settings, why_not):
+    """Print why settings are left out, and return the others."""
+    reasons = [why_not(pair, **setting) for setting in settings]
+    for reason in filter(None, dict.fromkeys(reasons)):
+        print(f"{pair.name}: {reason}", flush=True)
+    return [s for s, reason in zip(settings, reasons, strict=True) if not reason]

@@ -98,6 +98,8 @@ def median_text(values, digits=0):
 
 def chosen_values(chosen):
     """Return the values that each hyperparameter has in dicts, as text."""
+    if chosen.empty:
+        return ""
     values = {
         name: sorted({params[name] for params in chosen}) for name in chosen.iloc[0]
     }

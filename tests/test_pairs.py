@@ -68,6 +68,29 @@ def test_every_method_takes_few_narrow_rows(name):
     assert accuracy > 5 / len(A[2::8])
 
 
+def test_rows_of_procrustes_may_have_unit_length():
+    A, B = rotated()
+    lengths = np.random.default_rng(1).uniform(0.1, 10, size=(len(A), 1))
+    # A rotation of rows of other lengths.
+    views = A, lengths * (B - 5)
+    found = {
+        params["unit rows"]: retrieval_accuracy(map_a(A), map_b(views[1]))
+        for params, map_a, map_b in _methods.procrustes(*views)
+    }
+    assert found[True] == 1 > found[False]
+
+
+def test_landmarks_of_ours(monkeypatch):
+    monkeypatch.setattr(_methods, "MAX_LANDMARKS", 40)
+    A, B = rotated()
+    _, map_a, _ = next(_methods.ours(A, B, RBFAutoScaleAligner(c=0.3)))
+    assert map_a.func.__self__.n_landmarks == 40
+    for most, expected in ((60, 60), (1000, 150)):
+        aligner = KernelGCCAAligner(n_landmarks=most)
+        _, map_a, _ = next(_methods.ours(A, B, aligner))
+        assert map_a.func.__self__.n_landmarks == expected
+
+
 def test_kernel_cca_is_that_of_cca_zoo(small_grids, monkeypatch):
     monkeypatch.setattr(_methods, "POWERS", (0,))
     monkeypatch.setattr(_methods, "N_COMPONENTS", (4,))
@@ -111,6 +134,8 @@ def test_rows_are_disjoint_and_shrink_with_the_data():
     assert len(np.unique(np.concatenate(rows))) == 7000
     few = _pairs.split_rows(178, 50, seed=0)
     assert [len(part) for part in few] == [50, 42, 86, 0]
+    texts = _pairs.split_rows(5980, 3000, seed=0, n_test=1000)
+    assert [len(part) for part in texts] == [3000, 1000, 1000, 0]
     with pytest.raises(SystemExit, match="60 rows are too few for 50 paired ones"):
         _pairs.split_rows(60, 50, seed=0)
 
@@ -165,6 +190,33 @@ def test_retrieval_of_npy_files(small_grids, tmp_path, monkeypatch, capsys):
     assert "150 paired, 167 test rows, 2 seeds" in printed
     assert all(name in printed for name in _methods.METHODS)
     assert '"MRR %"' in (tmp_path / "out.json").read_text()
+
+
+def test_settings_that_are_left_out(small_grids, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(retrieval, "MOST_PAIRS", {"kernel CCA": 100})
+    A, B, _ = halves(load_digits())
+    a, b = write(tmp_path, A, B)
+    command = f"retrieval.py --a {a} --b {b} --n-samples 400 --seeds 1"
+    command += f" --n-paired 100 150 386 9000 --json {tmp_path / 'out.json'}"
+    methods = ["--methods", "KernelGCCAAligner", "orthogonal Procrustes", "kernel CCA"]
+    monkeypatch.setattr(sys, "argv", [*command.split(), *methods])
+    retrieval.main()
+    printed = capsys.readouterr().out
+    assert printed.count("9000 paired rows are left out: there are 400 rows.") == 1
+    assert printed.count("386 paired rows are left out") == 1
+    assert printed.count("kernel CCA is left out with 150 paired rows") == 1
+    runs = json.loads((tmp_path / "out.json").read_text())["runs"]
+    found = [(run["paired rows"], run["method"]) for run in runs]
+    assert found == [(100, name) for name in methods[1:]] + [
+        (150, name) for name in methods[1:3]
+    ]
+    # The column for hubness takes the place of NNN.
+    nnn = "top-1 % with NNN"
+    assert [nnn in run for run in runs] == [False, True, True, False, True]
+    assert all("top-1 % with CSLS" in run for run in runs)
+    chosen = runs[1]["chosen with NNN"]
+    assert set(chosen) == {"unit rows", "k", "strength"}
+    assert set(runs[1]["chosen"]) == {"unit rows"}
 
 
 def test_stitching_of_npy_files(small_grids, tmp_path, monkeypatch, capsys):
