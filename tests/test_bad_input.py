@@ -86,6 +86,7 @@ BAD_PARAMETERS = {
 
 
 OF_GCCA = {
+    "n_components": [0, 2.5, None],
     "linear": [-0.1, 1.1, np.nan, None, "0.7"],
     "ridge": [0, np.nan],
     "power": [-1, np.nan, None, "8"],

@@ -41,7 +41,7 @@ def make_views(n_samples=60, seed=0, n_views=2):
 def fit(blocks, **params):
     """Fit views of which all rows are landmarks; one alone is no view."""
     widths = [X.shape[1] for X in blocks] if len(blocks) > 1 else None
-    params = {"views": widths, "n_landmarks": None} | params
+    params = {"views": widths, "n_landmarks": None, "power": 8} | params
     return KernelGCCAAligner(**params).fit(np.hstack(blocks))
 
 

@@ -38,6 +38,9 @@ from sklearn_featalign._torch import (
 
 _METRICS = {"dot", "cosine"}
 
+# The powers that "auto" chooses from; the first one if there is nothing to choose by.
+_POWERS = (8.0, 4.0, 6.0, 12.0)
+
 
 class KernelGCCAAligner(LandmarkAligner):
     r"""Regularised kernel generalised CCA of several views, over landmark rows.
@@ -237,7 +240,7 @@ class KernelGCCAAligner(LandmarkAligner):
         "n_components": [Interval(Integral, 1, None, closed="left")],
         "linear": [Interval(Real, 0, 1, closed="both")],
         "ridge": [Interval(Real, 0, None, closed="neither")],
-        "power": [Interval(Real, 0, None, closed="left")],
+        "power": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
         "hub_neighbors": [Interval(Integral, 0, None, closed="left")],
         "metric": [StrOptions(_METRICS)],
     }
@@ -249,7 +252,7 @@ class KernelGCCAAligner(LandmarkAligner):
         n_components=512,
         linear=0.7,
         ridge=0.1,
-        power=8,
+        power="auto",
         hub_neighbors=5,
         metric="cosine",
         n_landmarks=1000,
@@ -371,6 +374,11 @@ class KernelGCCAAligner(LandmarkAligner):
         return self._solved()["n_components"]
 
     @property
+    def power_(self):
+        """The power, which "auto" chooses."""
+        return self._solved()["power"]
+
+    @property
     def loo_score_(self):
         """Top-1 accuracy of rows that were left out."""
         return self._of_pairs("loo_score")
@@ -410,19 +418,20 @@ class KernelGCCAAligner(LandmarkAligner):
             self.n_components,
             float(self.linear),
             float(self.ridge),
-            float(self.power),
+            _POWERS if self.power == "auto" else (float(self.power),),
             int(self.hub_neighbors),
         )
         F = stacked_features(sums.kept, columns, sums.features)
         data = framed(sums.features, sums.moments, F, setting.linear)
-        views = fit_views(sums.features, data, setting)
-        solution = {"views": to_numpy(views)}
+        power, solution = setting.powers[0], {}
+        if len(sums.features) > 1:
+            power, score, size = score_groups(data, setting)
+            solution = {"loo_score": score, "loo_size": size}
+        views = fit_views(sums.features, data, setting, power)
         first = next(iter(views.values()))
-        solution["n_components"] = len(first.projection.intercept)
-        if len(views) > 1:
-            score, size = score_groups(data, setting)
-            solution |= {"loo_score": score, "loo_size": size}
-        return solution
+        n_components = len(first.projection.intercept)
+        views = {name: to_numpy(view) for name, view in views.items()}
+        return {"views": views, "power": power, "n_components": n_components, **solution}
 
     def _solved(self):
         """Return what the views share, which is fitted anew if rows were added."""

@@ -20,6 +20,7 @@ from sklearn_featalign._kernels._frames import (
     unframe,
 )
 from sklearn_featalign._kernels._gcca import (
+    Variates,
     extended_slices,
     fit_maps,
     fit_variates,
@@ -41,17 +42,26 @@ _GROUP_ROWS = 2000
 _GROUPS = 5
 _SCORED_ROWS = 200
 
+# With fewer rows left out, no power is chosen.
+_CHOOSING_ROWS = 500
+
+# With fewer rows none are left out.
+_FEWEST_ROWS = 10
+
 # Rows are computed in float32 up to this rounding error, relative to their length.
 _SINGLE_RTOL = 1e-5
 
 
 class Setting(NamedTuple):
-    """The parameters of the fit from moments."""
+    """The parameters of the fit from moments.
+
+    Of several powers one is chosen, or the first if there are few rows.
+    """
 
     n_components: int
     linear: float
     ridge: float
-    power: float
+    powers: tuple
     hub_neighbors: int
 
 
@@ -147,6 +157,11 @@ class Framed(NamedTuple):
         """Numbers of features of each view."""
         return [frame.rank for frame in self.frames]
 
+    @property
+    def bases(self):
+        """Bases of the frames."""
+        return [frame.basis for frame in self.frames]
+
 
 def framed(features, moments, F, linear):
     """Return moments and stacked features F of some rows in the frames of the views."""
@@ -172,13 +187,29 @@ def framed(features, moments, F, linear):
     return Framed(frames, moments, kept)
 
 
-def fit_views(features, data, setting):
+class Group(NamedTuple):
+    """Rows that are left out, and the fit of all others.
+
+    `left_out` and `references` have framed features of each view, of the rows that are
+    left out and of some others, by which hubness is measured.
+    """
+
+    variates: Variates
+    left_out: list
+    references: list
+
+
+def fit_views(features, data, setting, power):
     """Return the fit of each view, a dict by name, from the `Framed` data of the rows.
     """
-    references = [part[:N_REFERENCES] for part in data.kept]
-    maps, references = solve(data.moments, references, data.frames, setting)
+    variates = fit_variates(
+        data.moments, data.ranks, setting.ridge, setting.n_components
+    )
+    maps = fit_maps(variates, power, data.bases)
+    kept = [part[:N_REFERENCES] for part in data.kept]
+    references = fit_references(kept, variates, maps, setting.hub_neighbors)
     views = {}
-    parts = zip(features.items(), data.frames, maps, references, strict=True)
+    parts = zip(features.items(), data.frames, maps.features, references, strict=True)
     for (name, feature), frame, M, reference in parts:
         projection = as_projection(feature, unframe(M, frame))
         kernel = feature.kernel
@@ -188,17 +219,10 @@ def fit_views(features, data, setting):
     return views
 
 
-def solve(moments, F, frames, setting):
-    """Return the map of each view's framed features, and its `Reference` or None.
-
-    F are framed features of rows that measure hubness, for each view.
-    """
-    n_components, _, ridge, power, hub_neighbors = setting
-    ranks = [frame.rank for frame in frames]
-    variates = fit_variates(moments, ranks, ridge, n_components)
-    maps = fit_maps(variates, power, [frame.basis for frame in frames])
+def fit_references(F, variates, maps, hub_neighbors):
+    """Return the `Reference` of each view, or None for each, from framed features."""
     if len(F) == 1 or not hub_neighbors:
-        return maps.features, [None] * len(F)
+        return [None] * len(F)
     present = torch.stack([part[:, -1] for part in F], dim=1)
     predictions = left_out(F, present.sum(1), variates, maps)
     rows = [
@@ -210,56 +234,88 @@ def solve(moments, F, frames, setting):
     for v, own in enumerate(rows):
         mean = float(hubness(own, rows[:v] + rows[v + 1 :], n_neighbors).mean())
         references.append(Reference(own, n_neighbors, mean))
-    return maps.features, references
+    return references
 
 
 def score_groups(data, setting):
-    """Return the top-1 accuracy of retrieval for rows that are left out of the fit.
+    """Choose the power, and score it, by rows that are left out of the fit.
 
     A group of rows is subtracted from the moments, and its rows are searched among
     each other; see `_GROUP_ROWS`.
 
     Returns
     -------
+    power : float
+        That with the largest mean reciprocal rank, without columns for hubness.
     score : float
-        Mean over the groups and over all ordered pairs of views.
+        Top-1 accuracy, mean over the groups and over all ordered pairs of views; NaN if
+        there are too few rows.
     group_size : int
     """
     present = torch.stack([part[:, -1] for part in data.kept], dim=1)
-    n_kept = len(present)
     n_rows = sum(
         round(float(products.diagonal()[ones_of(data.ranks)].sum()) / count)
         for count, products in data.moments.items()
     )
-    size = max(1, min(_GROUP_ROWS, n_rows // _GROUPS, n_kept // 2))
-    n_groups = min(_GROUPS, -(-_SCORED_ROWS // size), n_kept // size)
-    scores = []
-    for group in range(n_groups):
-        is_held = torch.zeros(n_kept, dtype=torch.bool, device=present.device)
-        is_held[n_kept - (group + 1) * size : n_kept - group * size] = True
-        scores += score_group(data, is_held, present.sum(1), setting)
-    return sum(scores) / len(scores), size
+    if len(present) < _FEWEST_ROWS:
+        return setting.powers[0], float("nan"), 0
+    size = min(_GROUP_ROWS, n_rows // _GROUPS, len(present) // 2)
+    n_groups = min(_GROUPS, -(-_SCORED_ROWS // size), len(present) // size)
+    ends = [len(present) - group * size for group in range(n_groups)]
+    groups = [
+        leave_out(data, slice(end - size, end), present.sum(1), setting) for end in ends
+    ]
+    power, bases = setting.powers[0], data.bases
+    if len(setting.powers) > 1 and n_groups * size >= _CHOOSING_ROWS:
+        values = [
+            sum(group_values(group, power, bases, 0, mean_reciprocal) for group in groups)
+            for power in setting.powers
+        ]
+        power = setting.powers[values.index(max(values))]
+    scores = [
+        group_values(group, power, bases, setting.hub_neighbors, top_one)
+        for group in groups
+    ]
+    return power, sum(scores) / len(scores), size
 
 
-def score_group(data, is_held, n_present, setting):
-    """Return the top-1 accuracies of a group, for each ordered pair of views."""
-    held = [part[is_held] for part in data.kept]
-    own = moments_of(torch.cat(held, dim=1), n_present[is_held].int())
-    rest = [part[~is_held][:N_REFERENCES] for part in data.kept]
+def leave_out(data, held, n_present, setting):
+    """Return the `Group` of a slice of the kept rows."""
+    rows = [part[held] for part in data.kept]
+    own = moments_of(torch.cat(rows, dim=1), n_present[held].int())
     moments = add(data.moments, own, sign=-1)
-    maps, references = solve(moments, rest, data.frames, setting)
+    variates = fit_variates(moments, data.ranks, setting.ridge, setting.n_components)
+    rest = [torch.cat([part[: held.start], part[held.stop :]]) for part in data.kept]
+    return Group(variates, rows, [part[:N_REFERENCES] for part in rest])
+
+
+def group_values(group, power, bases, hub_neighbors, function):
+    """Return the mean of a function of the ranks in a group, over all pairs of views.
+    """
+    variates, held, rest = group
+    maps = fit_maps(variates, power, bases)
+    references = fit_references(rest, variates, maps, hub_neighbors)
     rows = [
         with_hubness(unit_rows(part @ M), slot, references, "dot")
-        for slot, (part, M) in enumerate(zip(held, maps, strict=True))
+        for slot, (part, M) in enumerate(zip(held, maps.features, strict=True))
     ]
-    scores = []
+    values = []
     for u, v in permutations(range(len(rows)), 2):
         both = (held[u][:, -1] * held[v][:, -1]) > 0
         if both.any():
             bias = rows[v].new_zeros(int(both.sum()))
-            ranks = own_ranks(rows[u][both], rows[v][both], bias)
-            scores.append(float((ranks <= 1).double().mean()))
-    return scores
+            values.append(function(own_ranks(rows[u][both], rows[v][both], bias)))
+    return sum(values) / len(values)
+
+
+def top_one(ranks):
+    """Return the share of first ranks."""
+    return float((ranks <= 1).double().mean())
+
+
+def mean_reciprocal(ranks):
+    """Return the mean reciprocal rank."""
+    return float((1 / ranks).mean())
 
 
 def ones_of(ranks):
