@@ -227,6 +227,8 @@ def test_memory_that_runs_out_in_a_fit_does_too(name):
     X, X_new = blobs(n_samples=3000), blobs(1)
     if hasattr(aligner, "warm_start"):
         pytest.skip("a batch of training is what the user says")
+    if name in ("gcca views", "gcca mean"):
+        pytest.skip("the rows that it keeps are not in batches")
     if isinstance(aligner, PoissonUniformizer) and aligner.n_charges is None:
         X = X[:1000]
     with pretend_cuda() as ledger:

@@ -33,7 +33,7 @@ def page(monkeypatch_module):
     """Return what the page's examples leave, with every aligner run in between."""
     # Workers take the threads that a worker should.
     monkeypatch_module.setenv("OMP_NUM_THREADS", "1")
-    first, second, *_ = examples()
+    first, moments, second, *_ = examples()
     namespace = {}
     exec(first, namespace)
     namespace |= {
@@ -42,6 +42,7 @@ def page(monkeypatch_module):
         "some_blocks": {i: namespace["features"].blocks[i].compute() for i in (0, 59)},
         "outputs": on_workers(namespace),
     }
+    exec(moments, namespace)
     exec(second, namespace)
     return namespace
 
@@ -86,6 +87,16 @@ def assert_as_in_one_process(outputs, name):
     np.testing.assert_allclose(
         outputs[name], aligner.transform(X), rtol=1e-9, atol=1e-9
     )
+
+
+def test_sums_of_workers_are_those_of_one_process(page):
+    rows = page["pairs"].compute()
+    aligner = clone(page["joint"])
+    for start in range(0, len(rows), 2000):
+        aligner.partial_fit(rows[start : start + 2000])
+    new = rows[:50] + 0.01
+    expected = aligner.transform(new)
+    np.testing.assert_allclose(page["joint"].transform(new), expected, atol=1e-8)
 
 
 @pytest.mark.parametrize("name", ALIGNERS)

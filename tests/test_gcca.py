@@ -84,7 +84,9 @@ def test_the_rotation_does_not_depend_on_the_basis_of_the_eigensolver():
     variates, expected = solve(extended_views())
     signs = torch.from_numpy(np.random.default_rng(0).choice([-1.0, 1.0], 15))
     flipped = variates._replace(vectors=[Q * signs for Q in variates.vectors])
-    for M, N in zip(fit_maps(flipped, 3.0, [None] * 3).features, expected.features, strict=True):
+    for M, N in zip(
+        fit_maps(flipped, 3.0, [None] * 3).features, expected.features, strict=True
+    ):
         np.testing.assert_allclose(M, N, atol=1e-10)
 
 

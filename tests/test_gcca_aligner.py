@@ -20,7 +20,6 @@ from sklearn_featalign.metrics import (
     make_retrieval_scorer,
     mean_reciprocal_rank,
     retrieval_accuracy,
-    retrieval_ranks,
 )
 
 WIDTHS = [6, 4, 5]
@@ -152,14 +151,16 @@ def wide_views(n_samples, seed, noise=0.4):
 
 
 def kernel_features(aligner, X, v, shares):
-    """Return a view's features of rows, centred and scaled, in the aligner's kernels."""
+    """Return centred and scaled features of a view in the aligner's kernels."""
     columns = list(aligner.view_columns_.values())[v]
     X, L = X[:, columns], aligner.landmarks_[:, columns]
     rate = 1 / (2 * aligner.gamma_[v] * X.var(0, ddof=1).sum())
     values, vectors = np.linalg.eigh(rbf_kernel(L, L, gamma=rate))
     root = vectors / np.sqrt(values)
     parts = []
-    for part, share in zip((X, rbf_kernel(X, L, gamma=rate) @ root), shares):
+    for part, share in zip(
+        (X, rbf_kernel(X, L, gamma=rate) @ root), shares, strict=True
+    ):
         part = part - part.mean(0)
         parts.append(part * np.sqrt(share * len(X) / np.square(part).sum()))
     return np.hstack(parts)
@@ -174,8 +175,8 @@ def test_all_pairs_count_and_landmarks_are_a_basis():
     H = (F[0] @ P[0] @ F[0].T + F[1] @ P[1] @ F[1].T) / 2
     values, vectors = np.linalg.eigh(H)
     values, G = values[::-1][:85], vectors[:, ::-1][:, :85]
-    maps = [p @ f.T @ G * values**3 for p, f in zip(P, F)]
-    expected = np.vstack([normalize(f @ B) for f, B in zip(F, maps)])
+    maps = [p @ f.T @ G * values**3 for p, f in zip(P, F, strict=True)]
+    expected = np.vstack([normalize(f @ B) for f, B in zip(F, maps, strict=True)])
     out = np.vstack(np.split(aligner.transform(X), 2, axis=1))
     np.testing.assert_allclose(out @ out.T, expected @ expected.T, atol=1e-7)
 
@@ -192,7 +193,9 @@ def test_few_components_are_the_leading_ones():
     # Predictions of the leading variates, rotated.
     p = np.linalg.solve(F[0].T @ F[0] + 0.1 * np.eye(F[0].shape[1]), F[0].T @ G)
     expected = normalize(F[0] @ p)
-    np.testing.assert_allclose(out[:, :4] @ out[:, :4].T, expected @ expected.T, atol=1e-7)
+    np.testing.assert_allclose(
+        out[:, :4] @ out[:, :4].T, expected @ expected.T, atol=1e-7
+    )
     # The variates themselves are mixed: no column is one of them.
     assert np.abs(np.corrcoef(out[:, :4].T, G.T)[:4, 4:]).max() < 0.98
 
@@ -200,9 +203,7 @@ def test_few_components_are_the_leading_ones():
 def test_without_a_ridge_linear_views_have_canonical_variates():
     rng = np.random.default_rng(0)
     Z = rng.normal(size=(500, 3))
-    A, B = (
-        Z @ rng.normal(size=(3, d)) + rng.normal(size=(500, d)) for d in (6, 4)
-    )
+    A, B = (Z @ rng.normal(size=(3, d)) + rng.normal(size=(500, d)) for d in (6, 4))
     params = {"linear": 1.0, "ridge": 1e-7, "power": 0, "hub_neighbors": 0}
     aligner = KernelGCCAAligner(n_components=2, views=[6, 4], n_landmarks=50, **params)
     aligner.fit(np.hstack([A, B]))
@@ -269,7 +270,10 @@ def test_one_call_of_partial_fit_is_a_fit():
     np.testing.assert_array_equal(aligner.transform(new), fitted.transform(new))
     assert aligner.loo_score_ == fitted.loo_score_
     with pytest.raises(ValueError, match="fit keeps no sums"):
-        fitted.partial_fit(X)
+        fitted.compute_moments(X)
+    # After a fit, partial_fit begins anew.
+    fitted.fit(X[:50]).partial_fit(X)
+    np.testing.assert_array_equal(aligner.transform(new), fitted.transform(new))
 
 
 def test_moments_are_added_in_any_order_and_elsewhere():

@@ -142,4 +142,7 @@ def test_duplicates_and_constant_columns(name):
             assert np.isfinite(again).all()
             return
         again = np.delete(again, 2, axis=1)
+    if name.startswith("gcca"):
+        # The rotation of the components depends on the columns.
+        again, out = again @ again.T, out @ out.T
     np.testing.assert_allclose(again, out, rtol=1e-7, atol=1e-9)

@@ -34,7 +34,18 @@ def test_shift_rotation_and_scale_do_not_matter(name, seed, log_scale, shift):
 
     expected = aligner.fit(X).transform(X_new)
     out = aligner.fit(moved(X)).transform(moved(X_new))
-    np.testing.assert_allclose(out, expected, atol=1e-8)
+    if "gcca" in name:
+        # The rotation of the components depends on the columns.
+        expected, out = similarities(expected, name), similarities(out, name)
+    np.testing.assert_allclose(out, expected, atol=1e-7 if "gcca" in name else 1e-8)
+
+
+def similarities(out, name):
+    """Return dot products within and across the views of an aligner."""
+    n_views = len(ALIGNERS[name].views or [0])
+    n_blocks = n_views if ALIGNERS[name].output == "concat" else 1
+    rows = np.vstack(np.split(out, n_blocks, axis=1))
+    return rows @ rows.T
 
 
 @settings(max_examples=30, deadline=None)
@@ -82,6 +93,10 @@ def test_order_of_landmarks_is_that_of_columns(name, seed):
     aligner = clone(WITH_LANDMARKS[name]).set_params(n_landmarks=None)
     expected = aligner.fit(X).transform(X_new)
     out = aligner.fit(X[order]).transform(X_new)
+    if "gcca" in name:
+        expected, out = similarities(expected, name), similarities(out, name)
+        np.testing.assert_allclose(out, expected, atol=1e-5)
+        return
     n_blocks = len(aligner.views or [0]) if aligner.output == "concat" else 1
     for before, after in zip(
         np.split(expected, n_blocks, axis=1),

@@ -60,6 +60,7 @@ def chebyshev(S, X, SX, bound):
 
 def fixed_normal(n_rows, n_columns, like):
     """Return normal random numbers, the same ones at each call."""
-    generator = torch.Generator().manual_seed(0)
-    numbers = torch.randn(n_rows, n_columns, dtype=like.dtype, generator=generator)
+    generator = torch.Generator("cpu").manual_seed(0)
+    shape = n_rows, n_columns
+    numbers = torch.randn(shape, dtype=like.dtype, generator=generator, device="cpu")
     return numbers.to(like.device)

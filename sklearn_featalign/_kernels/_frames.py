@@ -48,7 +48,9 @@ def fit_frame(own, widths, linear):
     mean = own[:-1, -1] / n_rows
     squares = own.diagonal()[:-1]
     spreads = squares - n_rows * mean.square()
-    parts = zip(spreads.split(widths), squares.split(widths), (linear, 1 - linear))
+    parts = zip(
+        spreads.split(widths), squares.split(widths), (linear, 1 - linear), strict=True
+    )
     scale = torch.cat([kernel_scale(*part, n_rows) for part in parts])
     frame = Frame(mean, scale, None)
     if n_rows >= len(mean):

@@ -56,7 +56,8 @@ class Variates(NamedTuple):
 class Maps(NamedTuple):
     """Maps to the variates, filtered and rotated; a matrix for each view.
 
-    `features` maps framed features to their predictions, and `whitened` maps W to them. `variates` maps W to the summand of the view in the variates themselves.
+    `features` maps framed features to their predictions, and `whitened` maps W to them.
+    `variates` maps W to the summand of the view in the variates themselves.
     """
 
     features: list
@@ -151,10 +152,12 @@ def fit_maps(variates, power, bases):
     for T, mean, factor in zip(predictions, means, factors, strict=True):
         B = torch.linalg.solve_triangular(factor.T, T, upper=True)
         features.append(torch.cat([B, -(mean @ B)[None]]))
-    B = torch.cat([
-        M[:-1] if basis is None else basis @ M[:-1]
-        for M, basis in zip(features, bases, strict=True)
-    ])
+    B = torch.cat(
+        [
+            M[:-1] if basis is None else basis @ M[:-1]
+            for M, basis in zip(features, bases, strict=True)
+        ]
+    )
     left, _, right = torch.linalg.svd(B.T @ fixed_normal(*B.shape, B))
     R = joint_filter(values, vectors, power) @ (left @ right)
     return Maps(

@@ -1,4 +1,4 @@
-"""Kernel generalised CCA over landmarks, with a correction for hubs."""
+"""Kernel generalised CCA of all pairs, with a correction for hubs."""
 
 from functools import partial, reduce
 from numbers import Integral, Real
@@ -43,12 +43,12 @@ _POWERS = (8.0, 4.0, 6.0, 12.0)
 
 
 class KernelGCCAAligner(LandmarkAligner):
-    r"""Regularised kernel generalised CCA of several views, over landmark rows.
+    r"""Regularised kernel generalised CCA of several views, from all paired rows.
 
-    Landmarks are paired rows of several networks. Each view describes a row by a linear
-    and an RBF kernel with the landmarks; the fit keeps what the views share. It is the
-    aligner for searching rows of one network among those of another: the Notes say when
-    to use which.
+    Rows that several networks have in common are paired. Each view describes a row by
+    its columns and by an RBF kernel with landmark rows; the fit keeps what the views
+    share, from every row that has two views or more. It is the aligner for searching
+    rows of one network among those of another: the Notes say when to use which.
 
     Parameters
     ----------
@@ -57,33 +57,38 @@ class KernelGCCAAligner(LandmarkAligner):
         :class:`RBFAutoScaleAligner`. Larger than the share of zero distances (at least
         one in `n_samples`) and less than 1.
 
+    n_components : int, default=512
+        Number of components of the output. There are fewer if rows and features have a
+        lower rank: at most one less than paired rows.
+
     linear : float, default=0.7
         Share of the linear kernel in the sum of the two, from 0 to 1. Use a larger
         share for networks that are nearly linear images of one another, a smaller one
         for others. Even at 1 a bandwidth for `c` must exist.
 
     ridge : float, default=0.1
-        Regularisation, in multiples of the mean eigenvalue of the kernel among the
-        landmarks.
+        Regularisation, where the kernel of a view among its n paired rows has the trace
+        n.
 
-    power : float, default=8
+    power : float or "auto", default="auto"
         Exponent of the joint filter, at least 0. The larger, the more directions that
-        the views do not share are suppressed.
+        the views do not share are suppressed. "auto" is 8, or the best of 4, 6, 8 and
+        12 for rows that are left out if at least 500 are, which takes about 2500 paired
+        rows.
 
     hub_neighbors : int, default=5
-        Number of landmarks of each other view that measure the hubness of a row, which
-        is its mean similarity to the nearest ones. With 0, and with a single view,
-        there is no column for hubness and rows have unit length, which is what
-        classifiers and comparisons within a view need. Hubness costs about as much time
-        as the features of a row do, once for each other view.
+        Number of reference rows of each other view that measure the hubness of a row,
+        which is its mean similarity to the nearest ones. With 0, and with a single
+        view, there is no column for hubness and rows have unit length, which is what
+        classifiers and comparisons within a view need.
 
-    metric : {"dot", "cosine"}, default="dot"
-        How aligned rows of different views are to be compared: pass it on to
-        :mod:`sklearn_featalign.metrics`, whose own default is the cosine. "dot" has one
-        column for hubness. "cosine" has one more column for each view, which gives all
-        rows unit length and changes no order across views: for indexes and estimators
-        that only know cosines or Euclidean distances. These columns identify the view:
-        use "dot" for classifiers. It may be changed after the fit.
+    metric : {"dot", "cosine"}, default="cosine"
+        How aligned rows of different views are to be compared. "dot" has one column for
+        hubness; pass it on to :mod:`sklearn_featalign.metrics`. "cosine" has one more
+        column for each view, which gives all rows unit length and changes no order
+        across views: for indexes and estimators that only know cosines or Euclidean
+        distances. These columns identify the view: use "dot" or ``hub_neighbors=0`` for
+        classifiers. It may be changed after the fit.
 
     n_landmarks : int or None, default=1000
         Number of landmarks. None, or a number larger than there are (with a warning),
@@ -99,9 +104,9 @@ class KernelGCCAAligner(LandmarkAligner):
         the same samples: widths such as ``[768, 1024]``, a list of slices, of lists of
         column indices or of column names, or a dict of any of these by name, such as
         ``{"clip": 768, "dino": 1024}``. Columns that no view selects are ignored. A
-        sample lacks a view if all its columns in this view are NaN; such samples count
-        for the bandwidths of their other views. None is one view, without missing
-        values.
+        sample lacks a view if all its columns in this view are NaN; a sample with one
+        view alone counts for the bandwidth of this view only. None is one view, without
+        missing values.
 
     output : {"concat", "coalesce", "mean"}, str or int, default="concat"
         Output for several views: their features side by side; the features of the first
@@ -127,6 +132,21 @@ class KernelGCCAAligner(LandmarkAligner):
     mean_affinity_ : float, or ndarray of shape (n_views,)
         Mean of the RBF kernel between the training rows and the landmarks: `c`.
 
+    n_components_ : int
+        Number of components.
+
+    power_ : float
+        The exponent of the joint filter.
+
+    loo_score_ : float
+        Top-1 accuracy of retrieval across views, by cosine or dot product, for rows
+        that a fit of the others has left out, a group of rows at a time; NaN for fewer
+        than ten rows. Only with two or more views. See the Notes.
+
+    loo_size_ : int
+        Number of rows among which each of them is searched: a fifth of the paired rows,
+        at most 2000.
+
     view_columns_ : dict of str to ndarray of int of shape (n_view_features,)
         The columns of X of each view, by name: "view0", "view1" and so on if `views`
         gives no names.
@@ -135,7 +155,7 @@ class KernelGCCAAligner(LandmarkAligner):
         The landmark rows, as they were given.
 
     landmark_indices_ : ndarray of shape (n_landmarks_,)
-        Their positions in the training rows.
+        Their positions in the training rows, of the first call of `partial_fit`.
 
     n_landmarks_ : int
         Number of landmarks.
@@ -154,39 +174,52 @@ class KernelGCCAAligner(LandmarkAligner):
 
     Notes
     -----
-    **The problem.** With L the linear kernel among the m landmarks of a view, G the RBF
-    kernel, both centred, a the parameter `linear` and :math:`\rho` the parameter
-    `ridge`,
+    **Features.** Z are the columns of a view, K the RBF kernel among the landmarks, k
+    that of rows with landmarks, a the parameter `linear` and :math:`\rho` the parameter
+    `ridge`. Over the n rows that have the view and another one, the features
 
-    .. math:: K = a \frac{m}{\mathrm{tr} L} L + (1 - a) \frac{m}{\mathrm{tr} G} G,
-              \qquad P = (K + \rho I)^{-1}, \qquad H = K P = I - \rho P
+    .. math:: F = \bigl[\sqrt{a} \, Z, \; \sqrt{1 - a} \; k K^{-1/2}\bigr]
 
-    H is the hat matrix of kernel ridge regression on this view: it maps any target on
-    the landmarks to its fitted values. MAXVAR generalised CCA [1]_ [2]_ looks for
-    targets that all views fit well, the leading eigenvectors of the mean hat matrix;
-    with kernels and a ridge it is that of [3]_. For two views, a linear kernel and no
-    ridge these are the canonical variates, with eigenvalues :math:`(1 + \mathrm{corr})
-    / 2`. Here no eigenvector is cut off, but each is weighted by a power p of its
-    eigenvalue,
+    have their means taken off, and each part has a mean squared row norm of 1 before
+    its factor. :math:`F F^T` is then the sum of the two kernels with trace n, the
+    second one as approximated by Nystroem [5]_; if all rows are landmarks it is exact.
 
-    .. math:: W = \Bigl(\tfrac{1}{2} (H_1 + H_2)\Bigr)^p, \qquad
-              f(x) = \frac{k(x) P W}{\| k(x) P W \|}
+    **The problem.** With :math:`C = F^T F` the hat matrix of ridge regression on a view
+    is
 
-    with k(x) the centred kernels of a row with the landmarks. W is in the basis of the
-    landmarks, not of the eigenvectors: column j of the features stays about landmark j.
-    In the basis of the eigenvectors many columns would be nearly zero, and a scaler
-    ahead of a classifier would amplify them. For more than two views W is the power
-    mean of the filters of all pairs with exponent 4, which keeps what any two of them
-    share; its eigenvalues are at least 1e-3 of the largest. A single view has the
-    filter :math:`H^p`.
+    .. math:: H = F (C + \rho I)^{-1} F^T = W W^T, \qquad W = F L^{-T}, \qquad
+              L L^T = C + \rho I
+
+    It maps any target on the rows to its fitted values. MAXVAR generalised CCA [1]_
+    [2]_ looks for targets G that all views fit well, the leading eigenvectors of the
+    mean hat matrix; with kernels and a ridge it is that of [3]_. They follow from a
+    matrix that does not grow with the rows. For V views
+
+    .. math:: S = \tfrac{1}{V} [W_1 .. W_V]^T [W_1 .. W_V], \qquad S Q = Q \mu, \qquad
+              G = [W_1 .. W_V] \, Q \, (V \mu)^{-1/2}
+
+    with blocks :math:`S_{uv} = L_u^{-1} F_u^T F_v L_v^{-T} / V`, and ridge regression
+    predicts :math:`F_u L_u^{-T} Q_u (V \mu)^{1/2}` from view u. For two linear views
+    without a ridge these are the canonical variates, with eigenvalues :math:`(1 +
+    \mathrm{corr}) / 2`. Rows that lack views enter with the weight that generalised CCA
+    with missing rows [6]_ gives them. Sums of products of features are all that the fit
+    needs of the rows, which `partial_fit` and `add_moments` build on.
+
+    **Output.** Predictions of the `n_components` leading variates are weighted by the
+    filter :math:`(\mu / \mu_1)^p` with p the parameter `power`, rotated by a fixed
+    orthogonal matrix, and made of unit length. Without the rotation many columns would
+    be nearly zero, and a scaler ahead of a classifier would amplify them. For more than
+    two views the filter is the power mean of the filters of all pairs with exponent 4,
+    which keeps what any two of them share; its eigenvalues are at least 1e-3 of the
+    largest.
 
     **Hubness.** Some rows are near to everything and displace the true matches of
     others. CSLS [4]_ subtracts a row's mean similarity to its nearest rows of the other
-    view. Here these are landmarks, each with the features that it would have, had it
-    been left out of the regression; this needs no refit, since :math:`-P_{i,-i} /
-    P_{ii}` then replaces :math:`k P`, with zero for the landmark itself. With r the
-    mean similarity to the `hub_neighbors` nearest, averaged over the other views, less
-    its mean over the landmarks, the column :math:`1 - r / 2` makes
+    view. Here these are up to 2000 training rows, each as predicted without its own
+    part in the regression, :math:`(f - h g) / (1 - h)` with h its leverage in the view
+    and g its variates. With r the mean similarity to the `hub_neighbors` nearest,
+    averaged over the other views, less its mean over these rows, the column :math:`1 -
+    r / 2` makes
 
     .. math:: \langle f(x), f(y) \rangle
               + \bigl(1 - \tfrac{1}{2} r(x)\bigr) \bigl(1 - \tfrac{1}{2} r(y)\bigr)
@@ -195,18 +228,29 @@ class KernelGCCAAligner(LandmarkAligner):
     neither the other searched rows nor another view of the row. With more than two
     views r is the same whichever view is searched.
 
+    **The score of left-out rows.** The variates G have seen every training row, so that
+    leaving a row out of the regression alone would not be honest. `loo_score_`
+    subtracts a group of rows from the sums, fits the others anew, and searches the
+    group's rows among each other. It is what `score` would give for as many new rows,
+    from a fit of four fifths of the pairs. Compare it with scores of `loo_size_` rows
+    only. It is too high if training rows repeat, or nearly so, and noisy for few pairs.
+
+    **Rows far from all training rows** have no affinity to any landmark, and follow the
+    linear kernel alone; with ``linear=0`` they all have the same features. A view that
+    is the same in all paired rows is an error.
+
     **When to use which.** As measured in the documentation: KernelGCCAAligner for
     retrieval and for classifiers across networks, with paired rows of all networks in
     one fit; RBFAutoScaleAligner if networks are fitted apart, if views are added later,
-    or for one network alone. The filter is sharper for two networks at a time than for
-    five at once. ``linear``, ``power`` and ``ridge`` can be searched with
-    :class:`~sklearn.model_selection.GridSearchCV` (the benchmarks search `linear` in
-    0.3, 0.5, 0.7, 0.9, 1 and `power` in 4, 8, 16, 32), whose held-out rows give an
-    honest `score`. The score of landmark rows means nothing, since the filter has seen
-    them.
+    or for one network alone. ``linear`` and ``ridge`` can be searched with
+    :class:`~sklearn.model_selection.GridSearchCV`, whose held-out rows give an honest
+    `score`. The score of training rows means nothing, since the fit has seen them.
 
-    Everything is computed in float64; see :class:`RBFAutoScaleAligner` on distances,
-    dtypes and tensors.
+    The fit computes in float64. Rows of float32 are transformed in float32 where the
+    rounding errors of a row stay below 1e-5 of its length; see
+    :class:`RBFAutoScaleAligner` on distances, dtypes and tensors. From 2600 features of
+    all views on, eigenvectors are sought in a subspace, which is exact for the leading
+    ones and approximates the last.
 
     References
     ----------
@@ -217,6 +261,10 @@ class KernelGCCAAligner(LandmarkAligner):
        regularised kernel CCA, and Tenenhaus, Philippe and Frouin (2015), "Kernel
        generalized canonical correlation analysis".
     .. [4] Conneau et al. (2018), "Word translation without parallel data".
+    .. [5] Williams and Seeger (2001), "Using the Nystroem method to speed up kernel
+       machines".
+    .. [6] van de Velden and Bijmolt (2006), "Generalized canonical correlation analysis
+       of matrices with missing rows: a simulation study".
 
     Examples
     --------
@@ -231,8 +279,10 @@ class KernelGCCAAligner(LandmarkAligner):
     >>> aligner = aligner.fit(np.hstack([X, Y])[:200])
     >>> F = aligner.transform_view(X[200:], 0)
     >>> G = aligner.transform_view(Y[200:], 1)
-    >>> F.shape, retrieval_accuracy(F, G, metric="dot") > 0.95
-    ((200, 201), True)
+    >>> F.shape, retrieval_accuracy(F, G) > 0.95
+    ((200, 202), True)
+    >>> aligner.n_components_, aligner.loo_size_, aligner.loo_score_ > 0.95
+    (199, 40, True)
     """
 
     _parameter_constraints = {
@@ -284,7 +334,8 @@ class KernelGCCAAligner(LandmarkAligner):
 
         The first call chooses the landmarks, the bandwidths and the rows that measure
         hubness, which then stay as they are. What the views share follows from sums
-        over the rows of all calls, when it is first needed, for instance by `transform`.
+        over the rows of all calls, once it is needed, for instance by `transform`.
+        `fit` keeps no sums: a call after it is a first call.
 
         Parameters
         ----------
@@ -302,9 +353,9 @@ class KernelGCCAAligner(LandmarkAligner):
         Raises
         ------
         ValueError
-            As by `fit`, and after a `fit`, which keeps no sums.
+            As by `fit`.
         """
-        if hasattr(self, "n_features_in_"):
+        if getattr(self, "_sums", None) is not None:
             return self.add_moments(self.compute_moments(X))
         task = self._fit_task(X, y)
         training, features, fitted = self._fit_landmarks(X, task)
@@ -341,16 +392,14 @@ class KernelGCCAAligner(LandmarkAligner):
         sums = self._load_sums(device)
         rows = Rows(X, device, self.batch_size, stacked_width(sums.features))
         n_present = count_views(self._view_masks(X, self.view_columns_))
-        return to_numpy(
-            sum_moments(rows, n_present, self.view_columns_, sums.features)
-        )
+        return to_numpy(sum_moments(rows, n_present, self.view_columns_, sums.features))
 
     def add_moments(self, *moments):
         """Add sums over further rows to the fit.
 
         Parameters
         ----------
-        *moments : dict of int to ndarray
+        *moments : dict of int to ndarray of shape (n_sums, n_sums)
             From `compute_moments` of this aligner or of copies of it, in any order.
 
         Returns
@@ -409,7 +458,9 @@ class KernelGCCAAligner(LandmarkAligner):
         rows, n_present = training.rows, training.n_present
         moments = sum_moments(rows, n_present, training.columns, features)
         counted = np.flatnonzero(n_present >= min(2, len(features)))
-        kept = rows.at(choose_kept(counted, indices)).load()
+        # One view alone has neither hubness nor a score.
+        kept = choose_kept(counted, indices) if len(features) > 1 else counted[:0]
+        kept = rows.at(kept).load()
         return Sums(features, moments, kept)
 
     def _solve(self, sums, columns):
@@ -431,7 +482,12 @@ class KernelGCCAAligner(LandmarkAligner):
         first = next(iter(views.values()))
         n_components = len(first.projection.intercept)
         views = {name: to_numpy(view) for name, view in views.items()}
-        return {"views": views, "power": power, "n_components": n_components, **solution}
+        return {
+            "views": views,
+            "power": power,
+            "n_components": n_components,
+            **solution,
+        }
 
     def _solved(self):
         """Return what the views share, which is fitted anew if rows were added."""
@@ -466,8 +522,9 @@ class KernelGCCAAligner(LandmarkAligner):
         dtype, device = landmarks.dtype, rows.device
         projection = Projection(**to_torch(state["projection"], device, dtype))
         references = [
-            None if view["reference"] is None else
-            Reference(**to_torch(view["reference"], device, dtype))
+            None
+            if view["reference"] is None
+            else Reference(**to_torch(view["reference"], device, dtype))
             for view in views.values()
         ]
         return partial(

@@ -172,13 +172,18 @@ def framed(features, moments, F, linear):
         own = sum(products[u, u] for products in moments.values())
         frames.append(fit_frame(own, width, linear))
     moments = {
-        count: torch.cat([
-            torch.cat([
-                frame_products(products[u, v], left, right)
-                for v, right in zip(columns, frames, strict=True)
-            ], dim=1)
-            for u, left in zip(columns, frames, strict=True)
-        ])
+        count: torch.cat(
+            [
+                torch.cat(
+                    [
+                        frame_products(products[u, v], left, right)
+                        for v, right in zip(columns, frames, strict=True)
+                    ],
+                    dim=1,
+                )
+                for u, left in zip(columns, frames, strict=True)
+            ]
+        )
         for count, products in moments.items()
     }
     kept = [
@@ -200,8 +205,7 @@ class Group(NamedTuple):
 
 
 def fit_views(features, data, setting, power):
-    """Return the fit of each view, a dict by name, from the `Framed` data of the rows.
-    """
+    """Return the fit of each view, a dict by name, from `Framed` data."""
     variates = fit_variates(
         data.moments, data.ranks, setting.ridge, setting.n_components
     )
@@ -268,7 +272,10 @@ def score_groups(data, setting):
     power, bases = setting.powers[0], data.bases
     if len(setting.powers) > 1 and n_groups * size >= _CHOOSING_ROWS:
         values = [
-            sum(group_values(group, power, bases, 0, mean_reciprocal) for group in groups)
+            sum(
+                group_values(group, power, bases, 0, mean_reciprocal)
+                for group in groups
+            )
             for power in setting.powers
         ]
         power = setting.powers[values.index(max(values))]
@@ -290,8 +297,7 @@ def leave_out(data, held, n_present, setting):
 
 
 def group_values(group, power, bases, hub_neighbors, function):
-    """Return the mean of a function of the ranks in a group, over all pairs of views.
-    """
+    """Return the mean of a function of a group's ranks, over all pairs of views."""
     variates, held, rest = group
     maps = fit_maps(variates, power, bases)
     references = fit_references(rest, variates, maps, hub_neighbors)

@@ -81,8 +81,7 @@ class LandmarkAligner(CallbackSupportMixin, BaseAligner):
         return self
 
     def _fit_task(self, X, y):
-        """Return the task of a fit, with a subtask a view and one for what they share.
-        """
+        """Return the task of a fit: a subtask for each view, and one for all."""
         n_views = 1 if self.views is None else len(self.views)
         return FitTask(self, X, y, max_subtasks=n_views + 1)
 

@@ -4,8 +4,6 @@ Features are extended by a column of ones for each view, so that the sums of pro
 hold counts and sums as well. Rows are counted apart by how many views they have.
 """
 
-import torch
-
 # Columns of one block of the sum: only blocks on and above the diagonal are computed.
 _BLOCK_COLUMNS = 1024
 
