@@ -159,16 +159,18 @@ def test_processes_agree_with_one():
 
 @pytest.mark.slow
 def test_processes_agree_with_one_that_shares_its_work(two_threads):
-    check_processes()
+    # Where threads divide a product depends on addresses in memory: the last digits of
+    # a large one may differ.
+    check_processes(atol=1e-12)
 
 
-def check_processes():
+def check_processes(atol=0):
     X = blobs()
     aligners = [make(name) for name in ALIGNERS]
     fit_transforms = [delayed(aligner.fit_transform)(X) for aligner in aligners]
     outputs = Parallel(n_jobs=2, backend="loky")(fit_transforms)
     for aligner, out in zip(aligners, outputs, strict=True):
-        np.testing.assert_array_equal(out, aligner.fit_transform(X))
+        np.testing.assert_allclose(out, aligner.fit_transform(X), rtol=0, atol=atol)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
