@@ -15,14 +15,19 @@ from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import normalize
 
-from sklearn_featalign import HalfSharedMLPAligner, split_views, stack_views
+from sklearn_featalign import (
+    HalfSharedMLPAligner,
+    KernelGCCAAligner,
+    split_views,
+    stack_views,
+)
 from sklearn_featalign.metrics import (
     make_retrieval_scorer,
     mean_reciprocal_rank,
     retrieval_accuracy,
 )
 
-# What "auto" is with init=None, and with init="rcca".
+# What "auto" is with init=None, with init="rcca" and with init="gcca".
 DOCUMENT = {
     "hidden_layer_sizes": (32, 32),
     "scaling": "columns",
@@ -42,6 +47,16 @@ RECOMMENDED = {
     "finish": "rcca",
     "max_epochs": 60,
     "lr": 6e-4,
+}
+KERNELS = {
+    "hidden_layer_sizes": (),
+    "scaling": "view",
+    "affinity_weight": 100,
+    "contrastive_weight": 1,
+    "input_noise": 0.5,
+    "finish": None,
+    "max_epochs": 30,
+    "lr": 2e-3,
 }
 AUTO = dict.fromkeys(DOCUMENT, "auto")
 
@@ -87,10 +102,10 @@ def test_the_document_is_the_default():
     np.testing.assert_array_equal(out, make().fit(X).transform(X))
 
 
-@pytest.mark.parametrize("init", [None, "rcca"])
+@pytest.mark.parametrize("init", [None, "rcca", "gcca"])
 def test_auto_is_what_the_documentation_says(init):
     X = np.hstack(make_views(60))
-    settings = {None: DOCUMENT, "rcca": RECOMMENDED}[init]
+    settings = {None: DOCUMENT, "rcca": RECOMMENDED, "gcca": KERNELS}[init]
     auto = make(init=init, **AUTO).fit(X)
     explicit = make(init=init, **settings).fit(X)
     np.testing.assert_array_equal(auto.transform(X), explicit.transform(X))
@@ -99,7 +114,7 @@ def test_auto_is_what_the_documentation_says(init):
     # The parameters themselves stay, in a clone as well.
     assert {name: getattr(clone(auto), name) for name in AUTO} == AUTO
     # Another init is another setting, in the next fit of the same aligner.
-    other = {None: "rcca", "rcca": None}[init]
+    other = {None: "rcca", "rcca": None, "gcca": None}[init]
     refit = auto.set_params(init=other).fit(X).transform(X)
     again = make(init=other, **AUTO).fit(X).transform(X)
     np.testing.assert_array_equal(refit, again)
@@ -208,6 +223,69 @@ def test_training_starts_at_the_closed_form(widths, ridge, scaling):
     assert aligner.ridge_ == ridge
 
 
+@pytest.mark.parametrize("widths", [(20, 15), (20, 15, 10)])
+@pytest.mark.parametrize("n_samples", [40, 300])
+@pytest.mark.parametrize("hidden", [(), (16,)])
+def test_training_starts_at_the_kernel_aligner(widths, n_samples, hidden):
+    """All of its landmarks are the pairs: which order they have does not matter."""
+    X, X_new = (
+        np.hstack(make_views(n, widths, seed=n)) * 50 + 9 for n in (n_samples, 100)
+    )
+    if len(widths) == 3:
+        X[:5, :20] = X[5:8, 20:] = X[8:11, :35] = np.nan
+    params = {"n_components": 12, "views": list(widths)}
+    kernels = KernelGCCAAligner(
+        power=4, hub_neighbors=0, n_landmarks=None, ridge=0.3, **params
+    )
+    kernels = kernels.fit(X)
+    aligner = make(
+        init="gcca", hidden_layer_sizes=hidden, scaling="view", ridge=0.3, **params
+    )
+    aligner.set_params(**STILL).fit(X)
+    # All similarities within and between views are equal.
+    F, expected = (
+        np.vstack([a.transform_view(block, v) for v, block in enumerate(blocks)])
+        for a, blocks in ((a, split_views(X_new, a)) for a in (aligner, kernels))
+    )
+    np.testing.assert_allclose(F @ F.T, expected @ expected.T, atol=1e-6)
+    assert aligner.ridge_ == 0.3
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_early_stopping_is_never_worse_than_the_kernel_aligner(seed):
+    X = np.hstack(make_views(seed=seed))
+    params = {"init": "gcca", "early_stopping": True, "random_state": seed}
+    # A rate that is far too large: training leads away from the start.
+    aligner = make(**KERNELS | params | {"lr": 0.3, "max_epochs": 12}).fit(X)
+    still = make(**KERNELS | params | STILL).fit(X)
+    held = np.random.RandomState(seed).permutation(300)[:30]
+    found = []
+    for fitted in (aligner, still):
+        F, G = (
+            fitted.transform_view(block[held], v)
+            for v, block in enumerate(split_views(X, fitted))
+        )
+        found.append((mean_reciprocal_rank(F, G) + mean_reciprocal_rank(G, F)) / 2)
+    scores = aligner.validation_scores_
+    assert scores[0] == pytest.approx(found[1], abs=1e-6)
+    assert scores.max() == pytest.approx(found[0], abs=1e-6) and found[0] >= found[1]
+    assert len(scores) == aligner.n_iter_ + 1
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_training_finds_more_pairs_than_the_kernel_aligner(seed):
+    train, new = (
+        make_views(500, (40, 30), 0.1, s, gain=3.0) for s in (seed, 50 + seed)
+    )
+    params = {"init": "gcca", "n_components": 32, "views": [40, 30]}
+    found = []
+    for changes in (STILL, {}):
+        aligner = make(**KERNELS | params | changes).fit(np.hstack(train))
+        F, G = (aligner.transform_view(X, v) for v, X in enumerate(new))
+        found.append(mean_reciprocal_rank(F, G) + mean_reciprocal_rank(G, F))
+    assert found[1] > found[0]
+
+
 def test_the_finish_is_the_closed_form_of_the_trained_features():
     train, new = make_views(), make_views(100, seed=1)
     params = {"max_epochs": 20, "lr": 1e-3, "input_noise": 0.2} | RCCA
@@ -314,7 +392,7 @@ def test_every_target_trains(target, start):
     assert same == (target["target"] != "y")
 
 
-@pytest.mark.parametrize("init", [None, "rcca"])
+@pytest.mark.parametrize("init", [None, "rcca", "gcca"])
 def test_absent_views(init):
     widths = [20, 15, 10]
     train, new = make_views(300, widths), make_views(50, widths, seed=1)
@@ -370,9 +448,9 @@ def test_early_stopping_watches_held_out_retrieval():
 def test_warm_start_goes_on():
     X = np.hstack(make_views())
     aligner = make(warm_start=True, max_epochs=10).fit(X)
-    before, losses = aligner.transform(X), aligner.loss_curve_
+    aligner_before, losses = aligner.transform(X), aligner.loss_curve_
     aligner.set_params(**STILL).fit(X)
-    np.testing.assert_allclose(aligner.transform(X), before, atol=1e-12)
+    np.testing.assert_allclose(aligner.transform(X), aligner_before, atol=1e-12)
     assert aligner.n_iter_ == 11
     np.testing.assert_array_equal(aligner.loss_curve_[:10], losses)
     # The head goes on as well.
@@ -386,8 +464,12 @@ def test_warm_start_goes_on():
     for params in ({"n_components": 5}, {"hidden_layer_sizes": (8,)}, {"init": "rcca"}):
         with pytest.raises(ValueError, match="goes on from the previous fit"):
             clone(aligner).set_params(max_epochs=1).fit(X).set_params(**params).fit(X)
+    kernels = make(init="gcca", hidden_layer_sizes=(4,), warm_start=True, max_epochs=9)
+    before = kernels.fit(X).transform(X)
+    after = kernels.set_params(**STILL).fit(X).transform(X)
+    np.testing.assert_allclose(after, before, atol=1e-6)
     cold = make(max_epochs=10).fit(X)
-    np.testing.assert_array_equal(cold.fit(X).transform(X), before)
+    np.testing.assert_array_equal(cold.fit(X).transform(X), aligner_before)
 
 
 class Recorder:
@@ -490,6 +572,7 @@ def test_errors():
     alone = HalfSharedMLPAligner(max_epochs=1)
     for params in (
         {"init": "rcca"},
+        {"init": "gcca"},
         {"finish": "rcca"},
         {"pull_weight": 1.0},
         {"contrastive_weight": 1.0},

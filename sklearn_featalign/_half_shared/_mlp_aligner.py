@@ -15,6 +15,12 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn_featalign._base import BaseAligner, has_pairs
 from sklearn_featalign._callbacks import FitTask
 from sklearn_featalign._half_shared._cca import RidgeCCA, fit_start, weighted
+from sklearn_featalign._half_shared._kernel_inputs import (
+    fit_all_inputs,
+    fit_kernel_start,
+    kernel_rows,
+    load_kernel_inputs,
+)
 from sklearn_featalign._half_shared._losses import Targets, half_shared_loss
 from sklearn_featalign._half_shared._network import HalfSharedNetwork, head_weights
 from sklearn_featalign._half_shared._targets import (
@@ -45,14 +51,14 @@ from sklearn_featalign._training import SklearnCallbacks, ViewDataset, train
 
 # What "auto" stands for, by `init`: the document's values and the recommended ones.
 _AUTO = {
-    "hidden_layer_sizes": {None: (32, 32), "rcca": (256, 256)},
-    "scaling": {None: "columns", "rcca": "view"},
-    "affinity_weight": {None: 1.0, "rcca": 100.0},
-    "contrastive_weight": {None: 0.0, "rcca": 1.0},
-    "finish": {None: None, "rcca": "rcca"},
-    "input_noise": {None: 0.0, "rcca": 0.5},
-    "max_epochs": {None: 300, "rcca": 60},
-    "lr": {None: 0.01, "rcca": 6e-4},
+    "hidden_layer_sizes": {None: (32, 32), "rcca": (256, 256), "gcca": ()},
+    "scaling": {None: "columns", "rcca": "view", "gcca": "view"},
+    "affinity_weight": {None: 1.0, "rcca": 100.0, "gcca": 100.0},
+    "contrastive_weight": {None: 0.0, "rcca": 1.0, "gcca": 1.0},
+    "finish": {None: None, "rcca": "rcca", "gcca": None},
+    "input_noise": {None: 0.0, "rcca": 0.5, "gcca": 0.5},
+    "max_epochs": {None: 300, "rcca": 60, "gcca": 30},
+    "lr": {None: 0.01, "rcca": 6e-4, "gcca": 2e-3},
 }
 _IS_AUTO = StrOptions({"auto"})
 
@@ -61,6 +67,9 @@ _NEED_PAIRS = ("init", "finish", "pull_weight", "contrastive_weight", "early_sto
 
 # Ridges that ridge="auto" chooses from.
 _RIDGES = (0.03, 0.1, 0.3, 1.0, 3.0)
+
+# What ridge="auto" is with init="gcca": the default of `KernelGCCAAligner`.
+_KERNEL_RIDGE = 0.1
 
 # Ridge of the finish, and exponent of the correlations as weights of its components.
 _FINISH_RIDGE = 0.3
@@ -289,7 +298,7 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
         "affinity_weight": [_IS_AUTO, Interval(Real, 0, None, closed="left")],
         "pull_weight": [Interval(Real, 0, None, closed="left")],
         "contrastive_weight": [_IS_AUTO, Interval(Real, 0, None, closed="left")],
-        "init": [None, StrOptions({"rcca"})],
+        "init": [None, StrOptions({"rcca", "gcca"})],
         "ridge": [_IS_AUTO, Interval(Real, 0, None, closed="neither")],
         "finish": [None, StrOptions({"auto", "rcca"})],
         "input_noise": [_IS_AUTO, Interval(Real, 0, None, closed="left")],
@@ -382,19 +391,30 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
         previous = self._previous_states(training)
         random_state = check_random_state(self.random_state)
         zscores = self._fit_zscores(training, previous)
-        rows, held_out = self._hold_out(load_rows(training, zscores), random_state)
+        scaled, held_out = self._hold_out(load_rows(training, zscores), random_state)
+        inputs = self._fit_inputs(scaled, previous, random_state)
+        rows = kernel_rows(scaled, inputs)
         start = self._fit_start(rows, previous, random_state)
-        targets = self._make_targets(rows, start, X, y, random_state)
+        targets = self._make_targets(scaled, start, X, y, random_state)
         network = self._make_network(rows, targets, start, previous, random_state)
+        states = {
+            name: {"zscore": zscore, "inputs": own}
+            for (name, zscore), own in zip(zscores.items(), inputs, strict=True)
+        }
         fitted_attributes = partial(
-            self._fitted_attributes, X, training, zscores, rows, network
+            self._fitted_attributes, X, training, states, rows, network
         )
-        callbacks = SklearnCallbacks(task, fitted_attributes, held_out)
+        monitor = None
+        if held_out is not None:
+            monitor = HeldOutRetrieval(kernel_rows(held_out, inputs).Z)
+            if self.init == "gcca":
+                monitor(network)
+        callbacks = SklearnCallbacks(task, fitted_attributes, monitor)
         losses = self._train(network, rows, targets, callbacks, random_state)
         if previous:
             losses = np.append(self.loss_curve_, losses)
-        if held_out is not None:
-            held_out.restore(network)
+        if monitor is not None:
+            monitor.restore(network)
         fitted = fitted_attributes()
         task.finish(fitted)
         fitted |= {"loss_curve_": losses, "n_iter_": len(losses), "_head": None}
@@ -403,8 +423,8 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
             fitted["_head"] = to_numpy(head | {"target": targets.head})
         if start is not None:
             fitted["ridge_"] = start.ridge
-        if held_out is not None:
-            fitted["validation_scores_"] = np.array(held_out.scores)
+        if monitor is not None:
+            fitted["validation_scores_"] = np.array(monitor.scores)
         set_fitted(self, fitted, optional=("ridge_", "validation_scores_"))
         return self
 
@@ -444,11 +464,15 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
         if not (self.warm_start and hasattr(self, "_states")):
             return None
         now = {
-            name: (self._widths(len(columns)), self.init is not None)
+            name: (len(columns), self._widths(0)[1:], self.init)
             for name, columns in training.columns.items()
         }
         before = {
-            name: (encoder_widths(state["encoder"]), "skip" in state["encoder"])
+            name: (
+                len(state["zscore"]["mean"]),
+                encoder_widths(state["encoder"])[1:],
+                self._fitted_init(state),
+            )
             for name, state in self._states.items()
         }
         if now != before:
@@ -457,6 +481,12 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
                 "n_components, hidden_layer_sizes or init were different."
             )
         return self._states
+
+    def _fitted_init(self, state):
+        """Return `init` of the fit with the state of a view."""
+        if state.get("inputs") is not None:
+            return "gcca"
+        return "rcca" if "skip" in state["encoder"] else None
 
     def _fit_zscores(self, training, previous):
         zscores, scaling = {}, self._setting.scaling
@@ -471,7 +501,7 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
         return zscores
 
     def _hold_out(self, rows, random_state):
-        """Return the rows to train on, and the monitor of early stopping or None."""
+        """Return the rows to train on, and those of early stopping or None."""
         if not self.early_stopping:
             return rows, None
         paired = rows.paired.cpu().numpy()
@@ -483,11 +513,25 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
             )
         held = random_state.permutation(paired)[:n_held]
         rest = np.setdiff1d(np.arange(len(rows.where)), held)
-        return rows.take(rest), HeldOutRetrieval(rows.take(held).Z)
+        return rows.take(rest), rows.take(held)
+
+    def _fit_inputs(self, rows, previous, random_state):
+        """Return the `KernelInputs` of each view, or None for each."""
+        if self.init != "gcca":
+            return [None] * len(rows.Z)
+        if previous:
+            device = rows.Z[0].device
+            states = [state["inputs"] for state in previous.values()]
+            return [load_kernel_inputs(to_torch(state, device)) for state in states]
+        return fit_all_inputs(rows, torch_generator(random_state))
 
     def _fit_start(self, rows, previous, random_state):
         if self.init is None:
             return None
+        if self.init == "gcca":
+            ridge = _KERNEL_RIDGE if self.ridge == "auto" else float(self.ridge)
+            ridge = self.ridge_ if previous else ridge
+            return fit_kernel_start(rows, ridge, self.n_components)
         ridges = _RIDGES if self.ridge == "auto" else [float(self.ridge)]
         ridges = [self.ridge_] if previous else ridges
         generator = torch_generator(random_state)
@@ -567,14 +611,14 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
         )
         return np.array(history[:, "train_loss"])
 
-    def _fitted_attributes(self, X, training, zscores, rows, network):
+    def _fitted_attributes(self, X, training, states, rows, network):
         """Return the fitted attributes that transform needs."""
         encoders = [detached(encoder) for encoder in network.encoders]
         finishes = self._fit_finish(rows, encoders)
-        parts = zip(zscores.items(), encoders, finishes, strict=True)
+        parts = zip(states.items(), encoders, finishes, strict=True)
         states = {
-            name: to_numpy({"zscore": zscore, "encoder": encoder, "finish": finish})
-            for (name, zscore), encoder, finish in parts
+            name: to_numpy(state | {"encoder": encoder, "finish": finish})
+            for (name, state), encoder, finish in parts
         }
         fitted = {"_states": states, "view_columns_": training.columns}
         return fitted | feature_attributes(X)
@@ -593,9 +637,15 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
     def _load_view(self, name, rows):
         state = to_torch(self._states[name], rows.device, torch.float64)
         zscore = ZScore(**state["zscore"])
-        finish = None if state["finish"] is None else Affine(**state["finish"])
-        encoder = state["encoder"]
-        return partial(encoded_features, zscore=zscore, encoder=encoder, finish=finish)
+        # Fits of earlier versions have no inputs.
+        inputs = state.get("inputs")
+        return partial(
+            encoded_features,
+            zscore=zscore,
+            inputs=None if inputs is None else load_kernel_inputs(inputs),
+            encoder=state["encoder"],
+            finish=None if state["finish"] is None else Affine(**state["finish"]),
+        )
 
     @property
     def _metric(self):
@@ -620,7 +670,11 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
         return tags
 
 
-def encoded_features(X, zscore, encoder, finish):
-    """Return the features of rows of a view; finish is an affine map or None."""
-    F = encode(standardize(X, zscore), encoder)
+def encoded_features(X, zscore, inputs, encoder, finish):
+    """Return the features of rows of a view.
+
+    `inputs` are `KernelInputs` or None, and finish is an affine map or None.
+    """
+    Z = standardize(X, zscore)
+    F = encode(Z if inputs is None else inputs(Z), encoder)
     return F if finish is None else unit_projection(unit_rows(F), finish)
