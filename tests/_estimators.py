@@ -57,11 +57,15 @@ MLP = {"max_epochs": 3, "random_state": 0}
 CLOSED_FORM = {"init": "rcca", "finish": "rcca", "n_components": 3, "input_noise": 0.1}
 CLOSED_FORM |= {"hidden_layer_sizes": (32, 32), "scaling": "columns", "lr": 0.01}
 CLOSED_FORM |= {"affinity_weight": 1.0, "contrastive_weight": 0.0}
+KERNEL_START = CLOSED_FORM | {"init": "gcca", "finish": None, "hidden_layer_sizes": ()}
 ALIGNERS = WITH_LANDMARKS | {
     "mlp": HalfSharedMLPAligner(**MLP),
     "mlp views": HalfSharedMLPAligner(views=[2, 2], batch_size=50, **MLP),
     "mlp closed form": HalfSharedMLPAligner(
         views=[1, 2, 1], early_stopping=True, batch_size=20, **CLOSED_FORM, **MLP
+    ),
+    "mlp kernels": HalfSharedMLPAligner(
+        views=[1, 2, 1], early_stopping=True, batch_size=20, **KERNEL_START, **MLP
     ),
     "poisson": PoissonUniformizer(**FLOW),
     "poisson compressed": PoissonUniformizer(

@@ -90,9 +90,9 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
     of every view. The aligned features are the inputs of the head.
 
     The defaults are the method of the feature-alignment document. For real features
-    ``HalfSharedMLPAligner(128, init="rcca", views=[...])`` is recommended, which starts
-    from a closed form and ends in one. Where a parameter has two values for "auto", the
-    first is the document's and the second, with ``init="rcca"``, is recommended.
+    ``HalfSharedMLPAligner(512, init="gcca", views=[...])`` is recommended, which starts
+    from :class:`KernelGCCAAligner` and trains it further. "auto" stands for the values
+    of the document, or for those that suit `init`.
 
     Parameters
     ----------
@@ -101,13 +101,14 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
 
     hidden_layer_sizes : sequence of int or "auto", default="auto"
         Widths of the hidden layers of each encoder, with GELU after each; ``()`` is a
-        linear map. "auto" is (32, 32), or (256, 256) with ``init="rcca"``.
+        linear map. "auto" is (32, 32), (256, 256) with ``init="rcca"``, or () with
+        ``init="gcca"``, where the map is one of kernel features.
 
     scaling : {"auto", "columns", "view"}, default="auto"
         Whether centred rows are divided by the standard deviation of each column or by
         the root mean variance of all columns of a view, which suits networks, whose
         features share a unit. Either way they are clipped to 10 deviations. "auto" is
-        "columns", or "view" with ``init="rcca"``.
+        "columns", or "view" with an `init`.
 
     target : str, default="index"
         Target Z that the head predicts for a row: "index", its position, so that each
@@ -127,7 +128,7 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
 
     affinity_weight : float or "auto", default="auto"
         Weight of the regulariser that preserves the affinities within each view; see
-        the Notes. "auto" is 1, or 100 with ``init="rcca"``.
+        the Notes. "auto" is 1, or 100 with an `init`.
 
     pull_weight : float, default=0.0
         Weight of the mean squared difference between the features of a pair; not in the
@@ -136,37 +137,43 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
     contrastive_weight : float or "auto", default="auto"
         Weight of the cross-entropy of finding pairs in a batch by cosine (InfoNCE [3]_)
         with a learned scale; not in the document. "auto" is 0, or 1 with
-        ``init="rcca"``.
+        an `init`.
 
-    init : {"rcca"} or None, default=None
-        "rcca" adds a linear map to each encoder and starts it at regularised canonical
-        correlation analysis of the paired rows, with components weighted by their
-        correlation. Features then have unit length, and the head compares them by
+    init : {"gcca", "rcca"} or None, default=None
+        The closed form that training starts from. It adds a linear map to each encoder,
+        which starts there; features have unit length, and the head compares them by
         cosine with classes that start at the sum of their features. It needs two views
-        or more.
+        or more. "gcca" is ``KernelGCCAAligner(power=4, hub_neighbors=0)`` with
+        `n_components` and `ridge`, whose kernel features are the inputs of the
+        encoders. "rcca" is regularised canonical correlation analysis of the paired
+        rows, with components weighted by their correlation.
 
     ridge : float or "auto", default="auto"
-        Regularisation of ``init="rcca"``, in multiples of the mean variance of a
-        column. "auto" is the one of 0.03, 0.1, 0.3, 1 and 3 with the best retrieval
-        (mean reciprocal rank) of a fifth of the pairs, held out; with fewer than 10
-        pairs it is 1.
+        Regularisation of the closed form. With ``init="gcca"`` it is that of
+        :class:`KernelGCCAAligner`, and "auto" is 0.1. With ``init="rcca"`` it is in
+        multiples of the mean variance of a column, and "auto" is the one of 0.03, 0.1,
+        0.3, 1 and 3 with the best retrieval (mean reciprocal rank) of a fifth of the
+        pairs, held out; with fewer than 10 pairs it is 1.
 
     finish : {"auto", "rcca"} or None, default="auto"
         "rcca" ends with the same closed form for the trained features of paired rows,
         with a ridge of 0.3 and components weighted by their squared correlation. It
-        needs two views or more. "auto" is None, or "rcca" with ``init="rcca"``.
+        needs two views or more. "auto" is None, or "rcca" with ``init="rcca"``; after
+        ``init="gcca"`` it makes retrieval worse.
 
     input_noise : float or "auto", default="auto"
-        Standard deviation of the noise added to scaled rows in each training step.
-        "auto" is 0, or 0.5 with ``init="rcca"``.
+        Standard deviation of the noise added to the inputs of encoders in each training
+        step: to scaled rows, or to kernel features of unit mean square with
+        ``init="gcca"``. "auto" is 0, or 0.5 with an `init`.
 
     max_epochs : int or "auto", default="auto"
         Passes over the rows. The learning rate rises over the first tenth of the steps
-        and then falls to zero as a cosine. "auto" is 300, or 60 with ``init="rcca"``.
+        and then falls to zero as a cosine. "auto" is 300, 60 with ``init="rcca"``,
+        or 30 with ``init="gcca"``.
 
     lr : float or "auto", default="auto"
-        Peak rate of AdamW (weight decay 0.3). "auto" is 0.01, or 6e-4 with
-        ``init="rcca"``.
+        Peak rate of AdamW (weight decay 0.3). "auto" is 0.01, 6e-4 with
+        ``init="rcca"``, or 2e-3 with ``init="gcca"``.
 
     batch_size : int or None, default=None
         Largest number of rows in a training step. None is 8 times the square root of
@@ -175,8 +182,10 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
     early_stopping : bool, default=False
         Whether to hold out a tenth of the paired rows, stop after 10 epochs without
         better retrieval of these (mean reciprocal rank, cosine), and return to the best
-        epoch. Retrieval is monitored, not the loss: with one class per row the head has
-        never seen the classes of held-out rows.
+        epoch. With ``init="gcca"`` the start counts as an epoch: the result is never
+        worse on these rows than the closed form of the others. Retrieval is monitored,
+        not the loss: with one class per row the head has never seen the classes of
+        held-out rows.
 
     warm_start : bool, default=False
         Whether fit continues from the weights and scaling of the previous fit, and from
@@ -209,10 +218,11 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
 
     validation_scores_ : ndarray of shape (n_epochs,)
         Mean reciprocal rank of the held-out pairs after each epoch of the latest fit.
-        Only with `early_stopping`.
+        With ``init="gcca"`` that of the start comes before them. Only with
+        `early_stopping`.
 
     ridge_ : float
-        Ridge of the start. Only with ``init="rcca"``.
+        Ridge of the start. Only with an `init`.
 
     view_columns_ : dict of str to ndarray of int of shape (n_encoded_features,)
         Columns of X that each view has, by name.
@@ -240,15 +250,17 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
 
     over the rows of a batch: "Alignment Methods 2: training MLP" of the document
     "Feature Alignment". Unlike in the author's script, all views train at once, and no
-    GELU precedes the head. With
-    ``init="rcca"`` the affinities to preserve are those of the closed form with
-    ``2 * n_components`` components, weighted by their squared correlation, in rows of
-    unit length.
+    GELU precedes the head. With an
+    `init` the affinities to preserve are those of the closed form, in rows of unit
+    length: of the start with "gcca"; with "rcca" of ``2 * n_components`` components,
+    weighted by their squared correlation.
 
-    **The closed form.** With the covariances :math:`C_{uv}` and a ridge, :math:`\sum_{v
-    \ne u} C_{uv} a_v = \lambda (C_{uu} + \rho \bar\lambda_u I) a_u`. For two views this
-    is canonical correlation analysis (Vinod 1976 [1]_), for more the sum of
-    correlations under one constraint (Kettenring 1971 [2]_).
+    **The closed forms.** "gcca" is described at :class:`KernelGCCAAligner`. At most
+    1000 of the pairs are landmarks, and the kernel features of all rows are kept in
+    memory during the fit. "rcca" is, with the covariances :math:`C_{uv}` and a ridge,
+    :math:`\sum_{v \ne u} C_{uv} a_v = \lambda (C_{uu} + \rho \bar\lambda_u I) a_u`. For
+    two views this is canonical correlation analysis (Vinod 1976 [1]_), for more the sum
+    of correlations under one constraint (Kettenring 1971 [2]_).
 
     **What matters, measured in the documentation.** On real features, training from a
     random start stays far behind the closed form. Without the affinity term classifiers
@@ -397,18 +409,10 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
         start = self._fit_start(rows, previous, random_state)
         targets = self._make_targets(scaled, start, X, y, random_state)
         network = self._make_network(rows, targets, start, previous, random_state)
-        states = {
-            name: {"zscore": zscore, "inputs": own}
-            for (name, zscore), own in zip(zscores.items(), inputs, strict=True)
-        }
         fitted_attributes = partial(
-            self._fitted_attributes, X, training, states, rows, network
+            self._fitted_attributes, X, training, zscores, inputs, rows, network
         )
-        monitor = None
-        if held_out is not None:
-            monitor = HeldOutRetrieval(kernel_rows(held_out, inputs).Z)
-            if self.init == "gcca":
-                monitor(network)
+        monitor = self._make_monitor(held_out, inputs, network)
         callbacks = SklearnCallbacks(task, fitted_attributes, monitor)
         losses = self._train(network, rows, targets, callbacks, random_state)
         if previous:
@@ -417,10 +421,8 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
             monitor.restore(network)
         fitted = fitted_attributes()
         task.finish(fitted)
-        fitted |= {"loss_curve_": losses, "n_iter_": len(losses), "_head": None}
-        if self.warm_start:
-            head = detached(network.head)
-            fitted["_head"] = to_numpy(head | {"target": targets.head})
+        fitted |= {"loss_curve_": losses, "n_iter_": len(losses)}
+        fitted["_head"] = self._head_to_keep(network, targets)
         if start is not None:
             fitted["ridge_"] = start.ridge
         if monitor is not None:
@@ -484,7 +486,7 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
 
     def _fitted_init(self, state):
         """Return `init` of the fit with the state of a view."""
-        if state.get("inputs") is not None:
+        if state["inputs"] is not None:
             return "gcca"
         return "rcca" if "skip" in state["encoder"] else None
 
@@ -587,6 +589,23 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
             torch_generator(random_state, device),
         )
 
+    def _head_to_keep(self, network, targets):
+        """Return the head that a warm start goes on from, or None."""
+        if not self.warm_start:
+            return None
+        return to_numpy(detached(network.head) | {"target": targets.head})
+
+    def _make_monitor(self, held_out, inputs, network):
+        """Return the monitor of early stopping, or None."""
+        if held_out is None:
+            return None
+        views = kernel_rows(held_out, inputs).Z
+        monitor = HeldOutRetrieval(views)
+        if self.init == "gcca":
+            # The start is scored too: where training is worse, it is returned to.
+            monitor(network.to(views[0].device))
+        return monitor
+
     def _train(self, network, rows, targets, callbacks, random_state):
         """Train the network and return the mean loss of each epoch."""
         setting = self._setting
@@ -611,14 +630,15 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
         )
         return np.array(history[:, "train_loss"])
 
-    def _fitted_attributes(self, X, training, states, rows, network):
+    def _fitted_attributes(self, X, training, zscores, inputs, rows, network):
         """Return the fitted attributes that transform needs."""
         encoders = [detached(encoder) for encoder in network.encoders]
         finishes = self._fit_finish(rows, encoders)
-        parts = zip(states.items(), encoders, finishes, strict=True)
+        names = ("zscore", "inputs", "encoder", "finish")
+        parts = zip(zscores.values(), inputs, encoders, finishes, strict=True)
         states = {
-            name: to_numpy(state | {"encoder": encoder, "finish": finish})
-            for (name, state), encoder, finish in parts
+            name: to_numpy(dict(zip(names, part, strict=True)))
+            for name, part in zip(zscores, parts, strict=True)
         }
         fitted = {"_states": states, "view_columns_": training.columns}
         return fitted | feature_attributes(X)
@@ -637,8 +657,7 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
     def _load_view(self, name, rows):
         state = to_torch(self._states[name], rows.device, torch.float64)
         zscore = ZScore(**state["zscore"])
-        # Fits of earlier versions have no inputs.
-        inputs = state.get("inputs")
+        inputs = state["inputs"]
         return partial(
             encoded_features,
             zscore=zscore,
