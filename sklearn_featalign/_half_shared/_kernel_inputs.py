@@ -126,7 +126,7 @@ def kernel_rows(rows, inputs):
     return rows._replace(Z=views)
 
 
-def fit_kernel_start(rows, ridge, n_components):
+def fit_kernel_start(rows, inputs, ridge, n_components):
     """Fit the `Start` of training by kernel generalised CCA of `kernel_rows`.
 
     The layers are scaled to outputs of unit mean variance. Components that there are
@@ -143,7 +143,8 @@ def fit_kernel_start(rows, ridge, n_components):
         moments = add(moments, moments_of(torch.cat(F, dim=1), n_present[where]))
     widths = [Z.shape[1] for Z in rows.Z]
     variates = fit_variates(moments, widths, ridge, n_components)
-    matrices = fit_maps(variates, _POWER).features
+    bases = [to_inputs.frame.basis for to_inputs in inputs]
+    matrices = fit_maps(variates, _POWER, bases).features
     maps = [
         Affine(M[:-1] / width**0.5, M[-1])
         for M, width in zip(matrices, widths, strict=True)

@@ -406,7 +406,7 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
         scaled, held_out = self._hold_out(load_rows(training, zscores), random_state)
         inputs = self._fit_inputs(scaled, previous, random_state)
         rows = kernel_rows(scaled, inputs)
-        start = self._fit_start(rows, previous, random_state)
+        start = self._fit_start(rows, inputs, previous, random_state)
         targets = self._make_targets(scaled, start, X, y, random_state)
         network = self._make_network(rows, targets, start, previous, random_state)
         fitted_attributes = partial(
@@ -527,13 +527,13 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
             return [load_kernel_inputs(to_torch(state, device)) for state in states]
         return fit_all_inputs(rows, torch_generator(random_state))
 
-    def _fit_start(self, rows, previous, random_state):
+    def _fit_start(self, rows, inputs, previous, random_state):
         if self.init is None:
             return None
         if self.init == "gcca":
             ridge = _KERNEL_RIDGE if self.ridge == "auto" else float(self.ridge)
             ridge = self.ridge_ if previous else ridge
-            return fit_kernel_start(rows, ridge, self.n_components)
+            return fit_kernel_start(rows, inputs, ridge, self.n_components)
         ridges = _RIDGES if self.ridge == "auto" else [float(self.ridge)]
         ridges = [self.ridge_] if previous else ridges
         generator = torch_generator(random_state)
