@@ -51,9 +51,9 @@ RECOMMENDED = {
 KERNELS = {
     "hidden_layer_sizes": (),
     "scaling": "view",
-    "affinity_weight": 100,
+    "affinity_weight": 10,
     "contrastive_weight": 1,
-    "input_noise": 0.5,
+    "input_noise": 0.3,
     "finish": None,
     "max_epochs": 30,
     "lr": 2e-3,

@@ -53,10 +53,10 @@ from sklearn_featalign._training import SklearnCallbacks, ViewDataset, train
 _AUTO = {
     "hidden_layer_sizes": {None: (32, 32), "rcca": (256, 256), "gcca": ()},
     "scaling": {None: "columns", "rcca": "view", "gcca": "view"},
-    "affinity_weight": {None: 1.0, "rcca": 100.0, "gcca": 100.0},
+    "affinity_weight": {None: 1.0, "rcca": 100.0, "gcca": 10.0},
     "contrastive_weight": {None: 0.0, "rcca": 1.0, "gcca": 1.0},
     "finish": {None: None, "rcca": "rcca", "gcca": None},
-    "input_noise": {None: 0.0, "rcca": 0.5, "gcca": 0.5},
+    "input_noise": {None: 0.0, "rcca": 0.5, "gcca": 0.3},
     "max_epochs": {None: 300, "rcca": 60, "gcca": 30},
     "lr": {None: 0.01, "rcca": 6e-4, "gcca": 2e-3},
 }
@@ -77,6 +77,10 @@ _FINISH_POWER = 2
 
 # batch_size=None is this multiple of the square root of the number of rows.
 _BATCH_ROOTS = 8
+
+# Share of the trained weights in those of the encoders with init="gcca"; the rest is
+# that of the start.
+_TRAINED_SHARE = 0.7
 
 # Share of the paired rows that early stopping holds out.
 _HELD_OUT = 0.1
@@ -128,7 +132,8 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
 
     affinity_weight : float or "auto", default="auto"
         Weight of the regulariser that preserves the affinities within each view; see
-        the Notes. "auto" is 1, or 100 with an `init`.
+        the Notes. "auto" is 1, 100 with ``init="rcca"``, or 10
+        with ``init="gcca"``.
 
     pull_weight : float, default=0.0
         Weight of the mean squared difference between the features of a pair; not in the
@@ -145,7 +150,8 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
         cosine with classes that start at the sum of their features. It needs two views
         or more. "gcca" is ``KernelGCCAAligner(power=4, hub_neighbors=0)`` with
         `n_components` and `ridge`, whose kernel features are the inputs of the
-        encoders. "rcca" is regularised canonical correlation analysis of the paired
+        encoders; the weights in the end are 0.7 of the trained ones plus 0.3 of those
+        of the start. "rcca" is regularised canonical correlation analysis of the paired
         rows, with components weighted by their correlation.
 
     ridge : float or "auto", default="auto"
@@ -164,7 +170,8 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
     input_noise : float or "auto", default="auto"
         Standard deviation of the noise added to the inputs of encoders in each training
         step: to scaled rows, or to kernel features of unit mean square with
-        ``init="gcca"``. "auto" is 0, or 0.5 with an `init`.
+        ``init="gcca"``. "auto" is 0, 0.5 with ``init="rcca"``, or 0.3 with
+        ``init="gcca"``.
 
     max_epochs : int or "auto", default="auto"
         Passes over the rows. The learning rate rises over the first tenth of the steps
@@ -587,6 +594,7 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
             head,
             float(self._setting.input_noise),
             torch_generator(random_state, device),
+            _TRAINED_SHARE if self.init == "gcca" else 1.0,
         )
 
     def _head_to_keep(self, network, targets):
@@ -632,7 +640,7 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
 
     def _fitted_attributes(self, X, training, zscores, inputs, rows, network):
         """Return the fitted attributes that transform needs."""
-        encoders = [detached(encoder) for encoder in network.encoders]
+        encoders = network.averaged()
         finishes = self._fit_finish(rows, encoders)
         names = ("zscore", "inputs", "encoder", "finish")
         parts = zip(zscores.values(), inputs, encoders, finishes, strict=True)

@@ -5,7 +5,7 @@ import math
 import torch
 from torch.nn.functional import linear, normalize
 
-from sklearn_featalign._mlp import encode, linear_weights
+from sklearn_featalign._mlp import detached, encode, linear_weights
 
 # Initial and largest scale of cosines as logits, as in CLIP.
 _LOGIT_SCALE = 1 / 0.07
@@ -25,10 +25,18 @@ class HalfSharedNetwork(torch.nn.Module):
         Standard deviation of the noise that is added to inputs in training.
     generator : torch.Generator
         It draws the noise, on the device of the inputs.
+    trained_share : float, default=1.0
+        Share of the trained weights in `averaged`.
     """
 
-    def __init__(self, encoders, head, input_noise, generator):
+    def __init__(self, encoders, head, input_noise, generator, trained_share=1.0):
         super().__init__()
+        self.trained_share = trained_share
+        # Parameters share the memory of the tensors that they are made of.
+        self.start = [
+            {name: weight.clone() for name, weight in weights.items()}
+            for weights in encoders
+        ]
         self.encoders = torch.nn.ModuleList(map(torch.nn.ParameterDict, encoders))
         self.head = torch.nn.ParameterDict(head)
         self.input_noise = input_noise
@@ -40,6 +48,22 @@ class HalfSharedNetwork(torch.nn.Module):
             views = [self.add_noise(Z) for Z in views]
         return [
             encode(Z, weights) for Z, weights in zip(views, self.encoders, strict=True)
+        ]
+
+    def averaged(self):
+        """Return the weights of each encoder, averaged with those of the start.
+
+        Wortsman et al. (2022), "Robust fine-tuning of zero-shot models".
+        """
+        encoders = map(detached, self.encoders)
+        if self.trained_share == 1:
+            return list(encoders)
+        return [
+            {
+                name: first[name].to(weight.device).lerp(weight, self.trained_share)
+                for name, weight in weights.items()
+            }
+            for first, weights in zip(self.start, encoders, strict=True)
         ]
 
     def add_noise(self, Z):

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from sklearn_featalign._half_shared._cca import pairwise_mrr
+from sklearn_featalign._mlp import encode
 from sklearn_featalign._standardize import standardize
 
 # Training stops early after this many epochs without a better score.
@@ -61,8 +62,10 @@ class HeldOutRetrieval:
     def __call__(self, network):
         """Score a network, keep its weights if best, and return whether to stop."""
         with torch.inference_mode():
-            network.eval()
-            features = [F.to(torch.float64) for F in network(self.views)]
+            features = [
+                encode(Z, weights).to(torch.float64)
+                for Z, weights in zip(self.views, network.averaged(), strict=True)
+            ]
         self.scores.append(pairwise_mrr(features))
         latest = len(self.scores) - 1
         best = int(np.argmax(self.scores))
