@@ -42,8 +42,9 @@ POWERS = (0, 1, 2, 4, 8, 16, 32, 64)
 CONSTANTS_KERNEL = (0.3, 0.5, 0.7, 0.9)
 MAX_KERNEL_COMPONENTS = 1000
 MAX_LANDMARKS = 3000
-# The recommended setting of half-shared networks.
+# The settings of half-shared networks that start from a closed form.
 HALF_SHARED = {"n_components": 128, "init": "rcca"}
+KERNEL_START = {"n_components": 512, "init": "gcca"}
 # Its values, without the start.
 RANDOM_START = {
     "hidden_layer_sizes": (256, 256),
@@ -81,9 +82,11 @@ def ours(A, B, aligner, **grid):
 
 def half_shared(A, B, **params):
     """Fit half-shared networks with the recommended setting, or changes of it."""
-    params = {"max_epochs": 60 if len(A) <= 10000 else 30} | HALF_SHARED | params
+    setting = HALF_SHARED | params
+    if setting["init"] != "gcca":
+        setting = {"max_epochs": 60 if len(A) <= 10000 else 30} | setting
     views = [A.shape[1], B.shape[1]]
-    fitted = HalfSharedMLPAligner(views=views, random_state=0, **params)
+    fitted = HalfSharedMLPAligner(views=views, random_state=0, **setting)
     fitted.fit(np.hstack([A, B]))
     maps = (partial(fitted.transform_view, view=view) for view in (0, 1))
     yield {"ridge": getattr(fitted, "ridge_", None)}, *maps
@@ -275,6 +278,7 @@ no_hubness = KernelGCCAAligner(hub_neighbors=0)
 searched = {"linear": SHARES, "power": FILTERS}
 METHODS = {
     "HalfSharedMLPAligner": half_shared,
+    "HalfSharedMLPAligner from kernels": partial(half_shared, **KERNEL_START),
     "KernelGCCAAligner": partial(ours, aligner=gcca),
     "KernelGCCAAligner searched": partial(ours, aligner=gcca, **searched),
     "KernelGCCAAligner no hubness": partial(ours, aligner=no_hubness),
@@ -298,6 +302,8 @@ ABLATIONS = {
     "no affinity term": {"affinity_weight": 0},
     "z-scored columns": {"scaling": "columns"},
     "random start": RANDOM_START,
+    "from kernels, hidden layer": KERNEL_START | {"hidden_layer_sizes": (256,)},
+    "from kernels, held out": KERNEL_START | {"early_stopping": True},
     "closed form alone": {"finish": None, "max_epochs": 1, "lr": 1e-30},
 }
 ABLATIONS = {

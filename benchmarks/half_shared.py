@@ -45,6 +45,7 @@ HARD_CASES = {
 }
 NETWORK_METHODS = (
     "HalfSharedMLPAligner",
+    "HalfSharedMLPAligner from kernels",
     "HalfSharedMLPAligner, linear",
     "KernelGCCAAligner",
     "KernelGCCAAligner no hubness",
