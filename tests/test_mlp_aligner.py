@@ -628,6 +628,8 @@ def test_fewer_pairs_than_a_batch(n_samples):
     aligner = make(batch_size=1000, max_epochs=2, **RCCA).fit(X)
     assert np.isfinite(aligner.transform(X)).all()
     assert aligner.ridge_ == 1 or n_samples == 12
+    aligner = make(init="gcca", n_components=3, max_epochs=2).fit(X)
+    assert np.isfinite(aligner.transform(X)).all()
 
 
 def test_what_a_refit_does_not_have_is_gone():

@@ -9,7 +9,12 @@ import torch
 
 from sklearn_featalign import _memory
 from sklearn_featalign._half_shared._cca import Start, apply_affine
-from sklearn_featalign._kernels._bandwidth import Kernel, fit_bandwidth
+from sklearn_featalign._kernels._bandwidth import (
+    Kernel,
+    distances_to_landmarks,
+    fit_bandwidth,
+    zero_share,
+)
 from sklearn_featalign._kernels._features import (
     FeatureMap,
     extended_features,
@@ -18,7 +23,11 @@ from sklearn_featalign._kernels._features import (
 from sklearn_featalign._kernels._frames import Frame, fit_frame, frame_features
 from sklearn_featalign._kernels._gcca import fit_maps, fit_variates
 from sklearn_featalign._kernels._moments import add, moments_of, sum_of_products
-from sklearn_featalign._kernels._scaling import Scaling, fit_scaling
+from sklearn_featalign._kernels._scaling import (
+    Scaling,
+    coordinates,
+    fit_scaling,
+)
 from sklearn_featalign._linalg import Affine, every_nth, unit_rows
 
 # Landmarks, at most; the mean of the RBF kernel; and the share of the linear kernel.
@@ -84,7 +93,7 @@ def fit_kernel_inputs(Z, present, landmarks, shared):
         len(rows),
         scaling,
         Z[landmarks],
-        _MEAN_AFFINITY,
+        mean_affinity(sample, Z[landmarks], scaling),
         kept_bytes=_memory.KEPT_BYTES,
     )
     features = fit_features(kernel, Z[landmarks])
@@ -92,6 +101,16 @@ def fit_kernel_inputs(Z, present, landmarks, shared):
     F = (extended_features(X, features) for X in batches)
     own = sum_of_products(F, sum(features.widths) + 1)
     return KernelInputs(features, fit_frame(own, features.widths, _LINEAR))
+
+
+def mean_affinity(sample, landmarks, scaling):
+    """Return the mean of the RBF kernel, larger if many rows are equal to a landmark.
+
+    No bandwidth gives a mean below the share of zero distances.
+    """
+    Y = coordinates(landmarks, scaling)
+    share = zero_share([distances_to_landmarks(sample, Y, scaling, True)], 0.0)
+    return _MEAN_AFFINITY if share < _MEAN_AFFINITY / 2 else (1 + share) / 2
 
 
 def fit_all_inputs(rows, generator):

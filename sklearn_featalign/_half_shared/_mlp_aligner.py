@@ -493,7 +493,7 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
 
     def _fitted_init(self, state):
         """Return `init` of the fit with the state of a view."""
-        if state["inputs"] is not None:
+        if state.get("inputs") is not None:
             return "gcca"
         return "rcca" if "skip" in state["encoder"] else None
 
@@ -642,11 +642,14 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
         """Return the fitted attributes that transform needs."""
         encoders = network.averaged()
         finishes = self._fit_finish(rows, encoders)
-        names = ("zscore", "inputs", "encoder", "finish")
-        parts = zip(zscores.values(), inputs, encoders, finishes, strict=True)
+        names = ["zscore", "encoder", "finish"]
+        parts = [zscores.values(), encoders, finishes]
+        if self.init == "gcca":
+            names.append("inputs")
+            parts.append(inputs)
         states = {
             name: to_numpy(dict(zip(names, part, strict=True)))
-            for name, part in zip(zscores, parts, strict=True)
+            for name, *part in zip(zscores, *parts, strict=True)
         }
         fitted = {"_states": states, "view_columns_": training.columns}
         return fitted | feature_attributes(X)
@@ -665,7 +668,7 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
     def _load_view(self, name, rows):
         state = to_torch(self._states[name], rows.device, torch.float64)
         zscore = ZScore(**state["zscore"])
-        inputs = state["inputs"]
+        inputs = state.get("inputs")
         return partial(
             encoded_features,
             zscore=zscore,
