@@ -23,6 +23,7 @@ from typing import NamedTuple
 import torch
 
 from sklearn_featalign._kernels._eigen import fixed_normal, leading_eigenpairs
+from sklearn_featalign._kernels._moments import centred, symmetric
 from sklearn_featalign._linalg import squared_norms
 
 # Exponent of the power mean over the filters of pairs of views.
@@ -54,7 +55,7 @@ class Variates(NamedTuple):
 
 
 class Maps(NamedTuple):
-    """Maps to the variates, filtered and rotated; a matrix for each view.
+    """Maps to the variates; a matrix for each view.
 
     `features` maps framed features to their predictions, and `whitened` maps W to them.
     `variates` maps W to the summand of the view in the variates themselves.
@@ -89,15 +90,14 @@ def fit_variates(moments, ranks, ridge, n_components):
     for u in columns:
         own = sum(products[u, u] for products in moments.values())
         means.append(own[:-1, -1] / own[-1, -1])
-        factors.append(ridge_factor(own, ridge))
-    S = joint.new_empty((sum(ranks), sum(ranks)))
-    ends = list(accumulate(ranks, initial=0))
+        factors.append(ridge_factor(own, means[-1], ridge))
+    blocks = {}
     for u, v in combinations_with_replacement(range(len(ranks)), 2):
-        C = centred(joint[columns[u], columns[v]], means[u], means[v])
+        C = centred(joint[columns[u], columns[v]], means[u], means[v])[:-1, :-1]
         C = torch.linalg.solve_triangular(factors[u], C, upper=False)
         C = torch.linalg.solve_triangular(factors[v], C.T, upper=False)
-        S[ends[v] : ends[v + 1], ends[u] : ends[u + 1]] = C
-        S[ends[u] : ends[u + 1], ends[v] : ends[v + 1]] = C.T
+        blocks[u, v] = C.T
+    S = symmetric(blocks)
     values, vectors = leading_eigenpairs(S, min(n_components, len(S)))
     k = max(1, int((values > _SMALLEST * values[0]).sum()))
     return Variates(values[:k], list(vectors[:, :k].split(ranks)), means, factors)
@@ -109,18 +109,10 @@ def extended_slices(ranks):
     return [slice(*pair) for pair in pairwise(ends)]
 
 
-def centred(products, mean_u, mean_v):
-    """Return the sums of products of two views' features less their means."""
-    C = products[:-1, :-1] - mean_u.outer(products[-1, :-1])
-    C.addr_(products[:-1, -1], mean_v, alpha=-1)
-    return C.addr_(mean_u, mean_v, alpha=float(products[-1, -1]))
-
-
-def ridge_factor(own, ridge):
+def ridge_factor(own, mean, ridge):
     """Return the Cholesky factor of ``C + ridge * I`` from a view's own moments."""
     n_rows = float(own[-1, -1])
-    mean = own[:-1, -1] / n_rows
-    C = centred(own, mean, mean)
+    C = centred(own, mean, mean)[:-1, :-1]
     C.diagonal().add_(ridge)
     factor, failed = torch.linalg.cholesky_ex(C)
     # No eigenvalue of C exceeds its trace, which is the number of rows.
@@ -135,36 +127,40 @@ def whiten(F, mean, factor):
     return torch.linalg.solve_triangular(factor, F.T, upper=False).T
 
 
-def fit_maps(variates, power, bases):
-    r"""Return the `Maps` to the variates after the filter and a fixed rotation.
-
-    For one or two views the filter multiplies each variate by :math:`(\mu /
-    \mu_1)^p`; see `joint_filter`. The rotation mixes the variates, so that no column
-    has a weight of nearly zero, which a scaler ahead of a classifier would amplify. It
-    is the orthogonal matrix next to :math:`B^T \Omega`, with B the maps of all views
-    and :math:`\Omega` fixed random numbers, and depends neither on the signs nor on the
-    basis that the eigensolver happens to return. `bases` are those of the frames of the
-    views.
-    """
+def fit_maps(variates):
+    """Return the `Maps` to the variates, neither filtered nor rotated."""
     values, vectors, means, factors = variates
     predictions = [Q * values.sqrt() for Q in vectors]
     features = []
     for T, mean, factor in zip(predictions, means, factors, strict=True):
         B = torch.linalg.solve_triangular(factor.T, T, upper=True)
         features.append(torch.cat([B, -(mean @ B)[None]]))
+    return Maps(features, predictions, [Q / values.sqrt() for Q in vectors])
+
+
+def fixed_rotation(maps, bases):
+    r"""Return the rotation of the output.
+
+    It mixes the variates, so that no column has a weight of nearly zero, which a scaler
+    ahead of a classifier would amplify. It is the orthogonal matrix next to
+    :math:`B^T \Omega`, with B the maps of all views and :math:`\Omega` fixed random
+    numbers, and depends neither on the signs nor on the basis that the eigensolver
+    happens to return. `bases` are those of the frames of the views.
+    """
     B = torch.cat(
         [
             M[:-1] if basis is None else basis @ M[:-1]
-            for M, basis in zip(features, bases, strict=True)
+            for M, basis in zip(maps.features, bases, strict=True)
         ]
     )
     left, _, right = torch.linalg.svd(B.T @ fixed_normal(*B.shape, B))
-    R = joint_filter(values, vectors, power) @ (left @ right)
-    return Maps(
-        [M @ R for M in features],
-        [T @ R for T in predictions],
-        [Q / values.sqrt() @ R for Q in vectors],
-    )
+    return left @ right
+
+
+def filtered(maps, variates, power, rotation):
+    """Return maps to the variates after `joint_filter` and a rotation."""
+    R = joint_filter(variates.values, variates.vectors, power) @ rotation
+    return Maps(*([M @ R for M in matrices] for matrices in maps))
 
 
 def joint_filter(values, vectors, power):

@@ -9,10 +9,9 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_featalign._base import count_views, has_pairs
-from sklearn_featalign._kernels._bandwidth import Kernel
+from sklearn_featalign._kernels._bandwidth import as_kernel
 from sklearn_featalign._kernels._features import FeatureMap, Projection, fit_features
 from sklearn_featalign._kernels._gcca_views import (
-    GCCAView,
     Reference,
     Setting,
     Sums,
@@ -21,15 +20,12 @@ from sklearn_featalign._kernels._gcca_views import (
     framed,
     score_groups,
     stacked_features,
-    stacked_width,
     sum_moments,
     view_features,
 )
 from sklearn_featalign._kernels._landmark_aligner import LandmarkAligner
 from sklearn_featalign._kernels._moments import add
-from sklearn_featalign._kernels._scaling import Scaling
 from sklearn_featalign._torch import (
-    Rows,
     resolve_device,
     set_fitted,
     to_numpy,
@@ -389,10 +385,12 @@ class KernelGCCAAligner(LandmarkAligner):
         """
         X = self._check_rows(X)
         device = resolve_device(self.device, X)
-        sums = self._load_sums(device)
-        rows = Rows(X, device, self.batch_size, stacked_width(sums.features))
+        features = self._load_features(device)
         n_present = count_views(self._view_masks(X, self.view_columns_))
-        return to_numpy(sum_moments(rows, n_present, self.view_columns_, sums.features))
+        moments = sum_moments(
+            X, device, self.batch_size, n_present, self.view_columns_, features
+        )
+        return to_numpy(moments)
 
     def add_moments(self, *moments):
         """Add sums over further rows to the fit.
@@ -456,7 +454,9 @@ class KernelGCCAAligner(LandmarkAligner):
 
     def _sum_up(self, features, training, indices):
         rows, n_present = training.rows, training.n_present
-        moments = sum_moments(rows, n_present, training.columns, features)
+        moments = sum_moments(
+            rows.X, rows.device, self.batch_size, n_present, training.columns, features
+        )
         counted = np.flatnonzero(n_present >= min(2, len(features)))
         # One view alone has neither hubness nor a score.
         kept = choose_kept(counted, indices) if len(features) > 1 else counted[:0]
@@ -493,7 +493,11 @@ class KernelGCCAAligner(LandmarkAligner):
         """Return what the views share, which is fitted anew if rows were added."""
         check_is_fitted(self)
         if self._solution is None:
-            sums = self._load_sums(resolve_device(self.device))
+            device = resolve_device(self.device)
+            moments, kept = (
+                to_torch(self._sums[name], device) for name in ("moments", "kept")
+            )
+            sums = Sums(self._load_features(device), moments, kept)
             vars(self)["_solution"] = self._solve(sums, self.view_columns_)
         return self._solution
 
@@ -505,15 +509,14 @@ class KernelGCCAAligner(LandmarkAligner):
                 "partial_fit from the first rows on."
             )
 
-    def _load_sums(self, device):
+    def _load_features(self, device):
+        """Return the `FeatureMap` of each view, on a device."""
         self._check_has_sums()
-        state = to_torch(self._sums, device)
-        features = {}
-        for name, parts in state["features"].items():
-            scaling = Scaling(**parts["kernel"]["scaling"])
-            kernel = Kernel(**parts["kernel"] | {"scaling": scaling})
-            features[name] = FeatureMap(kernel, parts["landmarks"], parts["root"])
-        return Sums(features, state["moments"], state["kept"])
+        state = to_torch(self._sums["features"], device)
+        return {
+            name: FeatureMap(**parts | {"kernel": as_kernel(parts["kernel"])})
+            for name, parts in state.items()
+        }
 
     def _load_view(self, name, rows):
         views = self._solved()["views"]
@@ -530,7 +533,8 @@ class KernelGCCAAligner(LandmarkAligner):
         return partial(
             view_features,
             landmarks=landmarks,
-            view=GCCAView(kernel, projection, None),
+            kernel=kernel,
+            projection=projection,
             slot=list(views).index(name),
             references=references,
             metric=self.metric,

@@ -1,12 +1,12 @@
 """The fit of all views of `KernelGCCAAligner` from their moments, and its score."""
 
-from itertools import permutations
+from itertools import combinations_with_replacement, permutations
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from sklearn_featalign._kernels._bandwidth import Kernel, rbf_affinity_
+from sklearn_featalign._kernels._bandwidth import Kernel, affinities_between
 from sklearn_featalign._kernels._features import (
     Projection,
     as_projection,
@@ -20,17 +20,25 @@ from sklearn_featalign._kernels._frames import (
     unframe,
 )
 from sklearn_featalign._kernels._gcca import (
+    Maps,
     Variates,
     extended_slices,
+    filtered,
     fit_maps,
     fit_variates,
+    fixed_rotation,
     left_out,
 )
 from sklearn_featalign._kernels._hubness import append_hubness, hubness
-from sklearn_featalign._kernels._moments import add, moments_of, sum_of_products
-from sklearn_featalign._linalg import squared_distances, squared_norms, unit_rows
+from sklearn_featalign._kernels._moments import (
+    moments_of,
+    subtract,
+    sum_of_products,
+    symmetric,
+)
+from sklearn_featalign._linalg import squared_norms, unit_rows
 from sklearn_featalign._similarity import own_ranks
-from sklearn_featalign._torch import with_smaller_batches
+from sklearn_featalign._torch import Rows, with_smaller_batches
 from sklearn_featalign._views import block
 
 # Rows that measure hubness, at most.
@@ -110,11 +118,12 @@ def choose_kept(counted, landmark_indices):
     return order[: N_REFERENCES + _GROUP_ROWS]
 
 
-def sum_moments(rows, n_present, columns, features):
-    """Return the moments of rows, by how many views they have, of two or more.
+def sum_moments(X, device, batch_size, n_present, columns, features):
+    """Return the moments of rows of X, by how many views they have, of two or more.
 
     Rows of a single view count if there is one view only.
     """
+    rows = Rows(X, device, batch_size, stacked_width(features))
     moments = {}
     for count in np.unique(n_present[n_present >= min(2, len(features))]).tolist():
         some = rows.at(np.flatnonzero(n_present == count))
@@ -172,24 +181,26 @@ def framed(features, moments, F, linear):
         own = sum(products[u, u] for products in moments.values())
         frames.append(fit_frame(own, width, linear))
     moments = {
-        count: torch.cat(
-            [
-                torch.cat(
-                    [
-                        frame_products(products[u, v], left, right)
-                        for v, right in zip(columns, frames, strict=True)
-                    ],
-                    dim=1,
-                )
-                for u, left in zip(columns, frames, strict=True)
-            ]
-        )
+        count: frame_moments(products, columns, frames)
         for count, products in moments.items()
     }
     kept = [
         frame_features(F[:, u], frame) for u, frame in zip(columns, frames, strict=True)
     ]
     return Framed(frames, moments, kept)
+
+
+def frame_moments(products, columns, frames):
+    """Return sums of products of stacked features in the frames of the views."""
+    views = combinations_with_replacement(range(len(frames)), 2)
+    return symmetric(
+        {
+            (u, v): frame_products(
+                products[columns[u], columns[v]], frames[u], frames[v]
+            )
+            for u, v in views
+        }
+    )
 
 
 class Group(NamedTuple):
@@ -200,6 +211,8 @@ class Group(NamedTuple):
     """
 
     variates: Variates
+    maps: Maps
+    rotation: torch.Tensor
     left_out: list
     references: list
 
@@ -209,7 +222,8 @@ def fit_views(features, data, setting, power):
     variates = fit_variates(
         data.moments, data.ranks, setting.ridge, setting.n_components
     )
-    maps = fit_maps(variates, power, data.bases)
+    maps = fit_maps(variates)
+    maps = filtered(maps, variates, power, fixed_rotation(maps, data.bases))
     kept = [part[:N_REFERENCES] for part in data.kept]
     references = fit_references(kept, variates, maps, setting.hub_neighbors)
     views = {}
@@ -257,31 +271,27 @@ def score_groups(data, setting):
     group_size : int
     """
     present = torch.stack([part[:, -1] for part in data.kept], dim=1)
+    if len(present) < _FEWEST_ROWS:
+        return setting.powers[0], float("nan"), 0
     n_rows = sum(
         round(float(products.diagonal()[ones_of(data.ranks)].sum()) / count)
         for count, products in data.moments.items()
     )
-    if len(present) < _FEWEST_ROWS:
-        return setting.powers[0], float("nan"), 0
     size = min(_GROUP_ROWS, n_rows // _GROUPS, len(present) // 2)
     n_groups = min(_GROUPS, -(-_SCORED_ROWS // size), len(present) // size)
     ends = [len(present) - group * size for group in range(n_groups)]
     groups = [
         leave_out(data, slice(end - size, end), present.sum(1), setting) for end in ends
     ]
-    power, bases = setting.powers[0], data.bases
+    power = setting.powers[0]
     if len(setting.powers) > 1 and n_groups * size >= _CHOOSING_ROWS:
         values = [
-            sum(
-                group_values(group, power, bases, 0, mean_reciprocal)
-                for group in groups
-            )
+            sum(group_values(group, power, 0, mean_reciprocal) for group in groups)
             for power in setting.powers
         ]
         power = setting.powers[values.index(max(values))]
     scores = [
-        group_values(group, power, bases, setting.hub_neighbors, top_one)
-        for group in groups
+        group_values(group, power, setting.hub_neighbors, top_one) for group in groups
     ]
     return power, sum(scores) / len(scores), size
 
@@ -290,16 +300,18 @@ def leave_out(data, held, n_present, setting):
     """Return the `Group` of a slice of the kept rows."""
     rows = [part[held] for part in data.kept]
     own = moments_of(torch.cat(rows, dim=1), n_present[held].int())
-    moments = add(data.moments, own, sign=-1)
+    moments = subtract(data.moments, own)
     variates = fit_variates(moments, data.ranks, setting.ridge, setting.n_components)
     rest = [torch.cat([part[: held.start], part[held.stop :]]) for part in data.kept]
-    return Group(variates, rows, [part[:N_REFERENCES] for part in rest])
+    references = [part[:N_REFERENCES] for part in rest]
+    maps = fit_maps(variates)
+    return Group(variates, maps, fixed_rotation(maps, data.bases), rows, references)
 
 
-def group_values(group, power, bases, hub_neighbors, function):
+def group_values(group, power, hub_neighbors, function):
     """Return the mean of a function of a group's ranks, over all pairs of views."""
-    variates, held, rest = group
-    maps = fit_maps(variates, power, bases)
+    variates, maps, rotation, held, rest = group
+    maps = filtered(maps, variates, power, rotation)
     references = fit_references(rest, variates, maps, hub_neighbors)
     rows = [
         with_hubness(unit_rows(part @ M), slot, references, "dot")
@@ -348,7 +360,7 @@ def single_error(projection, features):
     It is the median over the landmarks, relative to the lengths of their rows.
     """
     kernel, Z, _ = features
-    A = rbf_affinity_(squared_distances(Z, Z, kernel.direct), kernel.rate)
+    A = affinities_between(Z, Z, kernel)
     linear, rbf, intercept = projection
     F = torch.addmm(intercept, Z, linear).addmm_(A, rbf)
     noise = Z.square() @ squared_norms(linear) + A.square() @ squared_norms(rbf)
@@ -356,7 +368,7 @@ def single_error(projection, features):
     return float((noise / torch.linalg.vector_norm(F, dim=1)).median())
 
 
-def view_features(X, landmarks, view, slot, references, metric):
+def view_features(X, landmarks, kernel, projection, slot, references, metric):
     """Return the features of rows of the view in a slot, with columns for hubness."""
-    F = project(X, landmarks, view.kernel, view.projection)
+    F = project(X, landmarks, kernel, projection)
     return with_hubness(F, slot, references, metric)
