@@ -5,6 +5,7 @@ from itertools import combinations, product
 
 import numpy as np
 import pytest
+from _samples import blobs
 from scipy.linalg import fractional_matrix_power, qr, svd
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
@@ -244,9 +245,8 @@ def test_rows_that_lack_a_view_count_as_in_generalised_cca_with_missing_rows():
 
 
 def partial(X, steps, **params):
-    aligner = KernelGCCAAligner(
-        views=[20, 15], n_landmarks=30, random_state=0, **params
-    )
+    params = {"views": [20, 15], "n_landmarks": 30} | params
+    aligner = KernelGCCAAligner(random_state=0, **params)
     for rows in np.split(X, steps):
         aligner.partial_fit(rows)
     return aligner
@@ -261,6 +261,21 @@ def test_partial_fit_does_not_depend_on_the_steps():
         np.testing.assert_allclose(out.transform(new), expected, atol=1e-8)
     fewer = partial(X[:300], [200]).transform(new)
     assert 1e-3 < np.abs(fewer - expected).mean() < 0.1
+
+
+def test_batches_do_not_change_the_rank():
+    """Kernels of one column have fewer axes than landmarks: others are rounding."""
+    X, new = blobs(n_samples=3000), blobs(1)
+    params = {"views": [1, 2, 1], "n_landmarks": 20, "hub_neighbors": 0}
+    aligner = KernelGCCAAligner(random_state=0, **params).fit(X)
+    n_components, expected = aligner.n_components_, aligner.transform(new)
+    for batch_size in (1500, 1000, 300, 100, 37):
+        aligner.set_params(batch_size=batch_size).fit(X)
+        assert aligner.n_components_ == n_components
+        np.testing.assert_allclose(aligner.transform(new), expected, atol=1e-8)
+    steps = [partial(X, steps, **params) for steps in ([2000], [2000, 2100, 2900])]
+    first, second = (out.transform(new) for out in steps)
+    np.testing.assert_allclose(first, second, atol=1e-8)
 
 
 def test_one_call_of_partial_fit_is_a_fit():
@@ -285,6 +300,16 @@ def test_moments_are_added_in_any_order_and_elsewhere():
     assert all(set(part) == {2} for part in moments)
     aligner.add_moments(*moments[::-1])
     np.testing.assert_allclose(aligner.transform(new), expected, atol=1e-8)
+
+
+def test_names_of_columns_outlast_rows_that_are_added():
+    pd = pytest.importorskip("pandas")
+    X = pd.DataFrame(wide_views(200, 0)).rename(columns=lambda i: f"f{i}")
+    aligner = KernelGCCAAligner(views=[20, 15], n_landmarks=30)
+    aligner.partial_fit(X[:100]).partial_fit(X[100:])
+    np.testing.assert_array_equal(aligner.feature_names_in_, X.columns)
+    with pytest.raises(ValueError, match="feature names should match"):
+        aligner.partial_fit(X[X.columns[::-1]])
 
 
 def test_rows_added_later_improve_retrieval():

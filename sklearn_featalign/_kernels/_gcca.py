@@ -86,9 +86,10 @@ def fit_variates(moments, ranks, ridge, n_components):
     """
     columns = extended_slices(ranks)
     joint = sum(products / count for count, products in moments.items())
-    means, factors = [], []
+    means, factors, counts = [], [], []
     for u in columns:
         own = sum(products[u, u] for products in moments.values())
+        counts.append(own[-1, -1])
         means.append(own[:-1, -1] / own[-1, -1])
         factors.append(ridge_factor(own, means[-1], ridge))
     blocks = {}
@@ -99,7 +100,10 @@ def fit_variates(moments, ranks, ridge, n_components):
         blocks[u, v] = C.T
     S = symmetric(blocks)
     values, vectors = leading_eigenpairs(S, min(n_components, len(S)))
-    k = max(1, int((values > _SMALLEST * values[0]).sum()))
+    # Rounding errors of sums over n rows are amplified up to 1 / ridge.
+    n_rows = float(max(counts))
+    noise = max(_SMALLEST * float(values[0]), rounding_of_sums(n_rows) / ridge)
+    k = max(1, int((values > noise).sum()))
     return Variates(values[:k], list(vectors[:, :k].split(ranks)), means, factors)
 
 
@@ -115,10 +119,17 @@ def ridge_factor(own, mean, ridge):
     C = centred(own, mean, mean)[:-1, :-1]
     C.diagonal().add_(ridge)
     factor, failed = torch.linalg.cholesky_ex(C)
-    # No eigenvalue of C exceeds its trace, which is the number of rows.
-    if failed or ridge < 10 * n_rows * torch.finfo(C.dtype).eps:
+    if failed or ridge < rounding_of_sums(n_rows):
         raise ValueError(f"ridge={ridge} is too small for float64: use a larger one.")
     return factor
+
+
+def rounding_of_sums(n_rows):
+    """Return a bound of the rounding errors of C.
+
+    No eigenvalue of C exceeds its trace, which is the number of rows.
+    """
+    return 10 * n_rows * torch.finfo(torch.float64).eps
 
 
 def whiten(F, mean, factor):

@@ -412,7 +412,7 @@ class KernelGCCAAligner(LandmarkAligner):
         """
         self._check_has_sums()
         total = reduce(add, moments, self._sums["moments"])
-        set_fitted(self, {"_sums": {**self._sums, "moments": total}, "_solution": None})
+        vars(self).update(_sums={**self._sums, "moments": total}, _solution=None)
         return self
 
     @property
