@@ -62,7 +62,11 @@ def unit_projection(X, affine):
     The map's outputs must have lengths near one, so that squares neither overflow nor
     underflow.
     """
-    F = torch.addmm(affine.intercept, X, affine.matrix)
+    return scale_to_unit_(torch.addmm(affine.intercept, X, affine.matrix))
+
+
+def scale_to_unit_(F):
+    """Return rows whose lengths are near one at unit length, in place."""
     norms = torch.linalg.vector_norm(F, dim=1, keepdim=True)
     return F.div_(torch.where(norms > 0, norms, 1.0))
 

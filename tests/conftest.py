@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from _estimators import ALIGNERS, make
 from hypothesis import settings
@@ -34,3 +35,18 @@ def imports():
     output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     base, package, displays = (set(line.split()) for line in output.splitlines())
     return {"base": base, "package": package, "displays": displays}
+
+
+@pytest.fixture
+def asked_features(monkeypatch):
+    """Return the names of features that the benchmarks load, as they ask for them."""
+    import _pairs
+
+    asked = []
+
+    def load(data, features, n_samples):
+        asked.append(features)
+        return np.zeros((3, 2)), np.zeros(3)
+
+    monkeypatch.setattr(_pairs, "load_features", load)
+    return asked

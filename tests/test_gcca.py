@@ -12,11 +12,17 @@ from sklearn_featalign._kernels._eigen import leading_eigenpairs
 from sklearn_featalign._kernels._gcca import (
     fit_maps,
     fit_variates,
-    joint_filter,
+    fixed_rotation,
     left_out,
+    shared_components,
 )
-from sklearn_featalign._kernels._hubness import append_hubness, hubness
-from sklearn_featalign._kernels._moments import add, moments_of, sum_of_products
+from sklearn_featalign._kernels._hubness import STRENGTH, append_hubness, hubness
+from sklearn_featalign._kernels._moments import (
+    add,
+    moments_of,
+    subtract,
+    sum_of_products,
+)
 
 
 def extended_views(n_samples=40, widths=(5, 4, 6), seed=0):
@@ -30,12 +36,19 @@ def extended_views(n_samples=40, widths=(5, 4, 6), seed=0):
     return [torch.from_numpy(X) for X in views]
 
 
-def solve(views, ridge=0.1, power=3.0, n_components=99):
+def solve(views, ridge=0.1, n_components=99):
     F = torch.cat(views, dim=1)
     moments = moments_of(F, torch.full((len(F),), len(views)))
     ranks = [X.shape[1] - 1 for X in views]
-    variates = fit_variates(moments, ranks, ridge, n_components)
-    return variates, fit_maps(variates, power, [None] * len(views))
+    return fit_variates(moments, ranks, ridge, n_components)
+
+
+def output_maps(variates, power, n_components=99):
+    shares, axes = shared_components(variates.values, variates.vectors, n_components)
+    matrices = [M @ axes * shares**power for M in fit_maps(variates).features]
+    rotation = fixed_rotation(matrices, [None] * len(matrices))
+    np.testing.assert_allclose(rotation @ rotation.T, np.eye(len(rotation)), atol=1e-12)
+    return [M @ rotation for M in matrices]
 
 
 def test_sums_of_products_are_complete_and_add_up():
@@ -48,7 +61,7 @@ def test_sums_of_products_are_complete_and_add_up():
     assert summed.keys() == whole.keys() == {0, 1, 2}
     for count in whole:
         np.testing.assert_allclose(summed[count], whole[count], atol=1e-12)
-        left = add(summed, parts[1], sign=-1)[count]
+        left = subtract(summed, parts[1])[count]
         np.testing.assert_allclose(left, parts[0][count], atol=1e-12)
 
 
@@ -70,7 +83,7 @@ def test_leading_eigenpairs_of_a_large_matrix(monkeypatch):
 
 def test_variates_are_the_eigenvectors_of_the_mean_hat_matrix():
     views = extended_views()
-    variates, _ = solve(views, ridge=0.3)
+    variates = solve(views, ridge=0.3)
     hats = [hat_matrix(X[:, :-1].numpy(), 0.3) for X in views]
     values = np.linalg.eigvalsh(sum(hats) / 3)[::-1]
     np.testing.assert_allclose(variates.values, values[:15], atol=1e-12)
@@ -80,13 +93,14 @@ def hat_matrix(F, ridge):
     return F @ np.linalg.solve(F.T @ F + ridge * np.eye(F.shape[1]), F.T)
 
 
-def test_the_rotation_does_not_depend_on_the_basis_of_the_eigensolver():
-    variates, expected = solve(extended_views())
-    signs = torch.from_numpy(np.random.default_rng(0).choice([-1.0, 1.0], 15))
-    flipped = variates._replace(vectors=[Q * signs for Q in variates.vectors])
-    for M, N in zip(
-        fit_maps(flipped, 3.0, [None] * 3).features, expected.features, strict=True
-    ):
+@pytest.mark.parametrize("widths", [(5, 4), (5, 4, 6)])
+def test_the_output_does_not_depend_on_the_basis_of_the_eigensolver(widths):
+    variates = solve(extended_views(widths=widths))
+    expected = output_maps(variates, 3.0)
+    signs = np.random.default_rng(0).choice([-1.0, 1.0], len(variates.values))
+    flipped = [Q * torch.from_numpy(signs) for Q in variates.vectors]
+    found = output_maps(variates._replace(vectors=flipped), 3.0)
+    for M, N in zip(found, expected, strict=True):
         np.testing.assert_allclose(M, N, atol=1e-10)
 
 
@@ -95,35 +109,36 @@ def test_a_direction_that_two_of_three_views_share_is_kept():
     values = torch.tensor([1.0, 2 / 3, 1 / 3], dtype=torch.float64)
     hats = np.array([[1, 1, 0], [1, 1, 1], [1, 0, 0]])
     roots = [torch.from_numpy(np.diag(h**0.5) / 3**0.5) / values.sqrt() for h in hats]
-    W = joint_filter(values, roots, 8.0).numpy()
-    kept, half, lost = W.diagonal()
-    # One pair of three has it, where the mean of all views would keep (2/3)**8.
-    assert half / kept == pytest.approx((1 / 3) ** 0.25, rel=1e-6)
-    assert lost / kept == pytest.approx((2 / 3) ** 0.25 * 0.5**8, rel=1e-6)
+    shares, axes = shared_components(values, roots, 3)
+    # One pair of three has it, where the mean of all views would keep 2/3.
+    lost = max((2 / 3) ** (1 / 24) * 0.5, 1e-12 ** (1 / 24))
+    np.testing.assert_allclose(shares, [1, (1 / 3) ** (1 / 24), lost], rtol=1e-6)
+    np.testing.assert_allclose(axes.abs(), np.eye(3), atol=1e-6)
+    # The last one is the first to go.
+    fewer, two = shared_components(values, roots, 2)
+    np.testing.assert_allclose(fewer, shares[:2], atol=1e-12)
+    np.testing.assert_allclose(two, axes[:, :2], atol=1e-12)
 
 
-@pytest.mark.parametrize("power", [0.0, 2.5, 1e5])
-def test_the_filter_of_three_views_is_a_power_mean_over_pairs(power):
-    views = extended_views()
-    variates, _ = solve(views)
+def test_components_of_three_views_are_those_of_the_power_mean_over_pairs():
+    variates = solve(extended_views())
     T = [Q * (3 * variates.values).sqrt() for Q in variates.vectors]
     hats = [(t.T @ t).numpy() for t in T]
-    powers = []
-    largest = max(np.linalg.norm(a + b, 2) / 2 for a, b in combinations(hats, 2))
-    for a, b in combinations(hats, 2):
-        values, vectors = np.linalg.eigh((a + b) / 2 / largest)
-        powers.append(vectors * np.maximum(values, 0) ** (4 * power) @ vectors.T)
-    values, vectors = np.linalg.eigh(sum(powers))
-    expected = vectors * np.maximum(values, 1e-12 * values[-1]) ** 0.25 @ vectors.T
-    W = joint_filter(variates.values, variates.vectors, power).numpy()
-    scale = np.linalg.norm(expected, 2)
-    np.testing.assert_allclose(W / np.linalg.norm(W, 2), expected / scale, atol=1e-6)
+    powers = [np.linalg.matrix_power((a + b) / 2, 24) for a, b in combinations(hats, 2)]
+    expected = np.linalg.eigvalsh(sum(powers))[::-1]
+    expected = np.maximum(expected / expected[0], 1e-12) ** (1 / 24)
+    shares, axes = shared_components(variates.values, variates.vectors, 99)
+    np.testing.assert_allclose(shares, expected, rtol=1e-4)
+    np.testing.assert_allclose(axes.T @ axes, np.eye(15), atol=1e-12)
+    M = (axes * shares**24 @ axes.T).numpy()
+    np.testing.assert_allclose(M / np.trace(M), sum(powers) / np.trace(sum(powers)), atol=1e-9)
 
 
 @pytest.mark.parametrize("ridge", [0.01, 0.1, 2.0])
 def test_left_out_rows_are_those_of_refits(ridge):
     views = extended_views()
-    variates, maps = solve(views, ridge)
+    variates = solve(views, ridge)
+    maps = fit_maps(variates)
     n_present = torch.full((40,), 3.0)
     predictions = left_out(views, n_present, variates, maps)
     W = [
@@ -150,14 +165,13 @@ def test_hubness_is_the_mean_of_the_largest_similarities():
     np.testing.assert_allclose(hub, np.mean(means, axis=0))
 
 
-def test_columns_of_hubness_make_dot_products_of_csls_scores():
+def test_columns_of_hubness_subtract_it_from_dot_products():
     F, G = unit((30, 8), 0), unit((20, 8), 1)
-    r_f, r_g = (np.random.default_rng(2).uniform(-1.9, 1.9, n) for n in (30, 20))
-    csls = 2 * F @ G.T - r_f[:, None] - r_g
-    expected = 1 + csls / 2 + np.outer(r_f, r_g) / 4
+    r_f, r_g = (STRENGTH * np.random.default_rng(2).uniform(-2, 2, n) for n in (30, 20))
+    expected = 1 + F @ G.T - r_f[:, None] - r_g + np.outer(r_f, r_g)
 
-    def append(X, hub, metric, slot):
-        X, hub = torch.from_numpy(X), torch.from_numpy(hub)
+    def append(X, r, metric, slot):
+        X, hub = torch.from_numpy(X), torch.from_numpy(r / STRENGTH)
         return append_hubness(X, hub, metric, slot, 3).numpy()
 
     dots = append(F, r_f, "dot", 0) @ append(G, r_g, "dot", 2).T
@@ -166,4 +180,5 @@ def test_columns_of_hubness_make_dot_products_of_csls_scores():
     assert A.shape == (30, 8 + 1 + 3)
     np.testing.assert_allclose(np.linalg.norm(A, axis=1), 1)
     np.testing.assert_allclose(np.linalg.norm(B, axis=1), 1)
-    np.testing.assert_allclose(A @ B.T, expected / 5, atol=1e-12)
+    length = 1 + (1 + 2 * STRENGTH) ** 2
+    np.testing.assert_allclose(A @ B.T, expected / length, atol=1e-12)

@@ -235,7 +235,7 @@ def test_training_starts_at_the_kernel_aligner(widths, n_samples, hidden):
         X[:5, :20] = X[5:8, 20:] = X[8:11, :35] = np.nan
     params = {"n_components": 12, "views": list(widths)}
     kernels = KernelGCCAAligner(
-        power=4, hub_neighbors=0, n_landmarks=None, ridge=0.3, **params
+        linear=0.7, power=4, hub_neighbors=0, n_landmarks=None, ridge=0.3, **params
     )
     kernels = kernels.fit(X)
     aligner = make(

@@ -334,14 +334,7 @@ def test_files_that_do_not_fit(tmp_path):
     np.testing.assert_array_equal(pair.B, B[order])
 
 
-def test_names_of_pairs(monkeypatch):
-    asked = []
-
-    def load(data, features, n_samples):
-        asked.append(features)
-        return np.zeros((3, 2)), np.zeros(3)
-
-    monkeypatch.setattr(_pairs, "load_features", load)
+def test_names_of_pairs(asked_features):
     names = ["lite0-timm:vit-b", "timm:vit-s-timm:vit-b", "timm:vit-s-pixels"]
 
     class Args:
@@ -349,7 +342,7 @@ def test_names_of_pairs(monkeypatch):
         data, n_samples, pairs = "digits", 3, names
 
     assert [pair.name for pair in _pairs.load_pairs(Args)] == names
-    assert asked == [
+    assert asked_features == [
         *("lite0", "timm:vit-b"),
         *("timm:vit-s", "timm:vit-b"),
         *("timm:vit-s", "pixels"),

@@ -171,17 +171,10 @@ def test_a_gloss_is_found_in_another_encoder(tmp_path, monkeypatch, capsys):
     assert "glove-minilm: 60 paired, 80 test rows" in printed and "100.0" in printed
 
 
-def test_pairs_of_texts_are_the_default_of_texts(monkeypatch):
-    asked = []
-
-    def load(data, features, n_samples):
-        asked.append(features)
-        return np.zeros((3, 2)), np.zeros(3)
-
-    monkeypatch.setattr(_pairs, "load_features", load)
+def test_pairs_of_texts_are_the_default_of_texts(asked_features):
     args = _pairs.make_pair_parser("Doc.", [3]).parse_args(["--data", "wordnet"])
     assert [pair.name for pair in _pairs.load_pairs(args)] == list(_pairs.TEXT_PAIRS)
-    assert set(asked) == set(_texts.ENCODERS)
+    assert set(asked_features) == set(_texts.ENCODERS)
 
 
 @pytest.mark.slow

@@ -21,7 +21,7 @@ from sklearn_featalign._kernels._features import (
     fit_features,
 )
 from sklearn_featalign._kernels._frames import Frame, fit_frame, frame_features
-from sklearn_featalign._kernels._gcca import fit_maps, fit_variates
+from sklearn_featalign._kernels._gcca import fit_shared, fixed_rotation
 from sklearn_featalign._kernels._moments import add, moments_of, sum_of_products
 from sklearn_featalign._kernels._scaling import (
     Scaling,
@@ -161,11 +161,12 @@ def fit_kernel_start(rows, inputs, ridge, n_components):
         ]
         moments = add(moments, moments_of(torch.cat(F, dim=1), n_present[where]))
     widths = [Z.shape[1] for Z in rows.Z]
-    variates = fit_variates(moments, widths, ridge, n_components)
+    shared = fit_shared(moments, widths, ridge, n_components)
+    matrices = [M * shared.shares**_POWER for M in shared.maps.features]
     bases = [to_inputs.frame.basis for to_inputs in inputs]
-    matrices = fit_maps(variates, _POWER, bases).features
+    rotation = fixed_rotation(matrices, bases)
     maps = [
-        Affine(M[:-1] / width**0.5, M[-1])
+        Affine(M[:-1] @ rotation / width**0.5, M[-1] @ rotation)
         for M, width in zip(matrices, widths, strict=True)
     ]
     outputs = [apply_affine(Z, A) for Z, A in zip(rows.Z, maps, strict=True)]

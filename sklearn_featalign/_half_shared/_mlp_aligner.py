@@ -148,8 +148,8 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
         The closed form that training starts from. It adds a linear map to each encoder,
         which starts there; features have unit length, and the head compares them by
         cosine with classes that start at the sum of their features. It needs two views
-        or more. "gcca" is ``KernelGCCAAligner(power=4, hub_neighbors=0)`` with
-        `n_components` and `ridge`, whose kernel features are the inputs of the
+        or more. "gcca" is ``KernelGCCAAligner(linear=0.7, power=4, hub_neighbors=0)``
+        with `n_components` and `ridge`, whose kernel features are the inputs of the
         encoders; the weights in the end are 0.7 of the trained ones plus 0.3 of those
         of the start. "rcca" is regularised canonical correlation analysis of the paired
         rows, with components weighted by their correlation.

@@ -59,6 +59,11 @@ class Kernel(NamedTuple):
     allows_single: bool
 
 
+def as_kernel(state):
+    """Return a kernel from nested dicts of its values."""
+    return Kernel(**state | {"scaling": Scaling(**state["scaling"])})
+
+
 def distances_to_landmarks(X, landmarks, scaling, direct):
     """Return squared distances of rows to landmarks that are in coordinates already."""
     return squared_distances(coordinates(X, scaling), landmarks, direct)
@@ -84,7 +89,12 @@ def rbf_affinity_(D, rate):
 
 def affinities(X, landmarks, kernel):
     """Return the affinities of rows to landmarks that are in coordinates already."""
-    D = distances_to_landmarks(X, landmarks, kernel.scaling, kernel.direct)
+    return affinities_between(coordinates(X, kernel.scaling), landmarks, kernel)
+
+
+def affinities_between(Z, landmarks, kernel):
+    """Return the affinities of rows to landmarks, both in coordinates."""
+    D = squared_distances(Z, landmarks, kernel.direct)
     return rbf_affinity_(D, kernel.rate)
 
 

@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 import torch
 
-from sklearn_featalign._kernels._bandwidth import Kernel, affinities, rbf_affinity_
+from sklearn_featalign._kernels._bandwidth import Kernel, affinities_between
 from sklearn_featalign._kernels._scaling import coordinates
-from sklearn_featalign._linalg import squared_distances
+from sklearn_featalign._linalg import scale_to_unit_
 
 # Axes of the kernel among the landmarks are dropped below this share of the largest
 # eigenvalue: the root would amplify the rounding errors of affinities.
@@ -55,7 +55,7 @@ def fit_features(kernel, landmarks):
     offset = scaling.offset + origin * 2.0**scaling.exponent
     kernel = kernel._replace(scaling=scaling._replace(offset=offset))
     Y = coordinates(landmarks, kernel.scaling)
-    values, vectors = torch.linalg.eigh(affinities(landmarks, Y, kernel))
+    values, vectors = torch.linalg.eigh(affinities_between(Y, Y, kernel))
     kept = values > values[-1] * _RANK_RTOL
     vectors = vectors[:, kept]
     # Unlike other roots, the symmetric one does not depend on signs of eigenvectors.
@@ -65,8 +65,7 @@ def fit_features(kernel, landmarks):
 def linear_and_rbf(X, landmarks, kernel):
     """Return the coordinates of rows, and their affinities to landmarks in these."""
     Z = coordinates(X, kernel.scaling)
-    D = squared_distances(Z, landmarks, kernel.direct)
-    return Z, rbf_affinity_(D, kernel.rate)
+    return Z, affinities_between(Z, landmarks, kernel)
 
 
 def extended_features(X, features):
@@ -89,6 +88,4 @@ def project(X, landmarks, kernel, projection):
     """
     Z, A = linear_and_rbf(X, landmarks, kernel)
     F = torch.addmm(projection.intercept, Z, projection.linear)
-    F.addmm_(A, projection.rbf)
-    norms = torch.linalg.vector_norm(F, dim=1, keepdim=True)
-    return F.div_(torch.where(norms > 0, norms, 1.0))
+    return scale_to_unit_(F.addmm_(A, projection.rbf))

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import torch
 
 from sklearn_featalign._kernels._eigen import fixed_normal
+from sklearn_featalign._kernels._moments import centred
 
 # A kernel has no spread if centring leaves at most this share of its squares.
 _SPREAD_RTOL = 1e-13
@@ -73,9 +74,7 @@ def kernel_scale(spreads, squares, share, n_rows):
 
 def frame_products(products, left, right):
     """Return sums of products of extended features of two views, in their frames."""
-    C = products.clone()
-    C[:-1].addr_(left.mean, products[-1], alpha=-1)
-    C[:, :-1].addr_(C[:, -1].clone(), right.mean, alpha=-1)
+    C = centred(products, left.mean, right.mean)
     C[:-1].mul_(left.scale[:, None])
     C[:, :-1].mul_(right.scale)
     if left.basis is not None:

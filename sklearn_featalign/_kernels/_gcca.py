@@ -23,10 +23,11 @@ from typing import NamedTuple
 import torch
 
 from sklearn_featalign._kernels._eigen import fixed_normal, leading_eigenpairs
+from sklearn_featalign._kernels._moments import centred, symmetric
 from sklearn_featalign._linalg import squared_norms
 
-# Exponent of the power mean over the filters of pairs of views.
-_POWER_MEAN_EXPONENT = 4
+# Exponent of the power mean over pairs of views.
+_POWER_MEAN_EXPONENT = 24
 
 # Eigenvalues below this share of the largest are rounding errors.
 _SMALLEST = 1e-12
@@ -54,7 +55,7 @@ class Variates(NamedTuple):
 
 
 class Maps(NamedTuple):
-    """Maps to the variates, filtered and rotated; a matrix for each view.
+    """Maps to the variates, or to components of them; a matrix for each view.
 
     `features` maps framed features to their predictions, and `whitened` maps W to them.
     `variates` maps W to the summand of the view in the variates themselves.
@@ -63,6 +64,30 @@ class Maps(NamedTuple):
     features: list
     whitened: list
     variates: list
+
+
+class Shared(NamedTuple):
+    """What the views share: the variates, and components of them.
+
+    `shares` are those of each component, and `maps` lead to the components.
+    """
+
+    variates: Variates
+    shares: torch.Tensor
+    maps: Maps
+
+
+def fit_shared(moments, ranks, ridge, n_components):
+    """Fit what the views share; for the parameters see `fit_variates`.
+
+    Of more than two views it needs more variates than components: what only some of
+    them share comes late.
+    """
+    n_variates = n_components * max(2, len(ranks)) // 2
+    variates = fit_variates(moments, ranks, ridge, n_variates)
+    shares, axes = shared_components(variates.values, variates.vectors, n_components)
+    maps = Maps(*([M @ axes for M in matrices] for matrices in fit_maps(variates)))
+    return Shared(variates, shares, maps)
 
 
 def fit_variates(moments, ranks, ridge, n_components):
@@ -85,21 +110,24 @@ def fit_variates(moments, ranks, ridge, n_components):
     """
     columns = extended_slices(ranks)
     joint = sum(products / count for count, products in moments.items())
-    means, factors = [], []
+    means, factors, counts = [], [], []
     for u in columns:
         own = sum(products[u, u] for products in moments.values())
+        counts.append(own[-1, -1])
         means.append(own[:-1, -1] / own[-1, -1])
-        factors.append(ridge_factor(own, ridge))
-    S = joint.new_empty((sum(ranks), sum(ranks)))
-    ends = list(accumulate(ranks, initial=0))
+        factors.append(ridge_factor(own, means[-1], ridge))
+    blocks = {}
     for u, v in combinations_with_replacement(range(len(ranks)), 2):
-        C = centred(joint[columns[u], columns[v]], means[u], means[v])
+        C = centred(joint[columns[u], columns[v]], means[u], means[v])[:-1, :-1]
         C = torch.linalg.solve_triangular(factors[u], C, upper=False)
         C = torch.linalg.solve_triangular(factors[v], C.T, upper=False)
-        S[ends[v] : ends[v + 1], ends[u] : ends[u + 1]] = C
-        S[ends[u] : ends[u + 1], ends[v] : ends[v + 1]] = C.T
+        blocks[u, v] = C.T
+    S = symmetric(blocks)
     values, vectors = leading_eigenpairs(S, min(n_components, len(S)))
-    k = max(1, int((values > _SMALLEST * values[0]).sum()))
+    # Rounding errors of sums over n rows are amplified up to 1 / ridge.
+    n_rows = float(max(counts))
+    noise = max(_SMALLEST * float(values[0]), rounding_of_sums(n_rows) / ridge)
+    k = max(1, int((values > noise).sum()))
     return Variates(values[:k], list(vectors[:, :k].split(ranks)), means, factors)
 
 
@@ -109,24 +137,23 @@ def extended_slices(ranks):
     return [slice(*pair) for pair in pairwise(ends)]
 
 
-def centred(products, mean_u, mean_v):
-    """Return the sums of products of two views' features less their means."""
-    C = products[:-1, :-1] - mean_u.outer(products[-1, :-1])
-    C.addr_(products[:-1, -1], mean_v, alpha=-1)
-    return C.addr_(mean_u, mean_v, alpha=float(products[-1, -1]))
-
-
-def ridge_factor(own, ridge):
+def ridge_factor(own, mean, ridge):
     """Return the Cholesky factor of ``C + ridge * I`` from a view's own moments."""
     n_rows = float(own[-1, -1])
-    mean = own[:-1, -1] / n_rows
-    C = centred(own, mean, mean)
+    C = centred(own, mean, mean)[:-1, :-1]
     C.diagonal().add_(ridge)
     factor, failed = torch.linalg.cholesky_ex(C)
-    # No eigenvalue of C exceeds its trace, which is the number of rows.
-    if failed or ridge < 10 * n_rows * torch.finfo(C.dtype).eps:
+    if failed or ridge < rounding_of_sums(n_rows):
         raise ValueError(f"ridge={ridge} is too small for float64: use a larger one.")
     return factor
+
+
+def rounding_of_sums(n_rows):
+    """Return a bound of the rounding errors of C.
+
+    No eigenvalue of C exceeds its trace, which is the number of rows.
+    """
+    return 10 * n_rows * torch.finfo(torch.float64).eps
 
 
 def whiten(F, mean, factor):
@@ -135,66 +162,77 @@ def whiten(F, mean, factor):
     return torch.linalg.solve_triangular(factor, F.T, upper=False).T
 
 
-def fit_maps(variates, power, bases):
-    r"""Return the `Maps` to the variates after the filter and a fixed rotation.
-
-    For one or two views the filter multiplies each variate by :math:`(\mu /
-    \mu_1)^p`; see `joint_filter`. The rotation mixes the variates, so that no column
-    has a weight of nearly zero, which a scaler ahead of a classifier would amplify. It
-    is the orthogonal matrix next to :math:`B^T \Omega`, with B the maps of all views
-    and :math:`\Omega` fixed random numbers, and depends neither on the signs nor on the
-    basis that the eigensolver happens to return. `bases` are those of the frames of the
-    views.
-    """
+def fit_maps(variates):
+    """Return the `Maps` to the variates."""
     values, vectors, means, factors = variates
     predictions = [Q * values.sqrt() for Q in vectors]
     features = []
     for T, mean, factor in zip(predictions, means, factors, strict=True):
         B = torch.linalg.solve_triangular(factor.T, T, upper=True)
         features.append(torch.cat([B, -(mean @ B)[None]]))
+    return Maps(features, predictions, [Q / values.sqrt() for Q in vectors])
+
+
+def fixed_rotation(matrices, bases):
+    r"""Return the rotation of the output.
+
+    It mixes the components, so that no column is nearly zero, which a scaler ahead of a
+    classifier would amplify. It is the orthogonal matrix next to :math:`B^T \Omega`,
+    with B the maps of all views and :math:`\Omega` fixed random numbers, and depends
+    neither on the signs nor on the basis that the eigensolver happens to return.
+
+    Parameters
+    ----------
+    matrices : list of tensor of shape (rank + 1, n_components)
+        The map of framed features of each view to the output.
+    bases : list of tensor or None
+        Those of the frames of the views.
+    """
     B = torch.cat(
         [
             M[:-1] if basis is None else basis @ M[:-1]
-            for M, basis in zip(features, bases, strict=True)
+            for M, basis in zip(matrices, bases, strict=True)
         ]
     )
     left, _, right = torch.linalg.svd(B.T @ fixed_normal(*B.shape, B))
-    R = joint_filter(values, vectors, power) @ (left @ right)
-    return Maps(
-        [M @ R for M in features],
-        [T @ R for T in predictions],
-        [Q / values.sqrt() @ R for Q in vectors],
-    )
+    return left @ right
 
 
-def joint_filter(values, vectors, power):
-    r"""Return the filter for what views share, in the basis of the variates.
+def shared_components(values, vectors, n_components):
+    r"""Return how much the views share of each component, and the components.
 
-    It is a power of the mean hat matrix, :math:`(\mu / \mu_1)^p` for two views. For
-    more it is the power mean over all pairs, with exponent 4,
+    Of two views the components are the variates, and the shares the eigenvalues of the
+    mean hat matrix, relative to the largest. Of more, they are the eigenpairs of the
+    power mean of the mean hat matrices of all pairs,
 
     .. math:: \Bigl(\operatorname{mean}_{u < v}
-              \bigl(\tfrac{1}{2} (H_u + H_v)\bigr)^{4p}\Bigr)^{1/4}
+              \bigl(\tfrac{1}{2} (H_u + H_v)\bigr)^{24}\Bigr)^{1/24}
 
     restricted to the span of the variates, which keeps what any two views share; the
-    mean of all hat matrices would keep only what most of them share. Its eigenvalues
-    are at least 1e-3 of the largest.
+    mean of all hat matrices would keep only what most of them share. Shares are at
+    least .32, which is as far as the rounding errors of the powers reach.
+
+    Returns
+    -------
+    shares : tensor of shape (n_components,)
+        In descending order; the first one is 1.
+    axes : tensor of shape (n_variates, n_components)
+        An orthonormal basis.
     """
     if len(vectors) <= 2:
-        return ((values / values[0]) ** power).diag()
+        axes = torch.eye(len(values), dtype=values.dtype, device=values.device)
+        return (values / values[0])[:n_components], axes[:, :n_components]
     predictions = [Q * (len(vectors) * values).sqrt() for Q in vectors]
     hats = [T.T @ T for T in predictions]
-    exponent = _POWER_MEAN_EXPONENT * power
-    total, largest = 0.0, 0.0
-    for first, second in combinations(hats, 2):
-        shares, axes = torch.linalg.eigh((first + second) / 2)
-        scale = max(largest, float(shares[-1]))
-        powers = (shares / scale).clamp_(min=0) ** exponent
-        total = total * (largest / scale) ** exponent + axes * powers @ axes.T
-        largest = scale
-    shares, axes = torch.linalg.eigh(total)
-    shares.clamp_(min=float(shares[-1]) * _SMALLEST)
-    return axes * shares ** (1 / _POWER_MEAN_EXPONENT) @ axes.T
+    pairs = [(first + second) / 2 for first, second in combinations(hats, 2)]
+    scale = max(torch.linalg.matrix_norm(H, 2) for H in pairs)
+    total = 0.0
+    for H in pairs:
+        shares, axes = torch.linalg.eigh(H / scale)
+        total = total + axes * shares.clamp_(min=0) ** _POWER_MEAN_EXPONENT @ axes.T
+    powers, axes = torch.linalg.eigh(total)
+    shares = (powers / powers[-1]).clamp_(min=_SMALLEST) ** (1 / _POWER_MEAN_EXPONENT)
+    return shares.flip(0)[:n_components], axes.flip(1)[:, :n_components]
 
 
 def left_out(F, n_present, variates, maps):

@@ -9,27 +9,23 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_featalign._base import count_views, has_pairs
-from sklearn_featalign._kernels._bandwidth import Kernel
+from sklearn_featalign._kernels._bandwidth import as_kernel
 from sklearn_featalign._kernels._features import FeatureMap, Projection, fit_features
+from sklearn_featalign._kernels._gcca_choice import choose
 from sklearn_featalign._kernels._gcca_views import (
-    GCCAView,
     Reference,
     Setting,
     Sums,
     choose_kept,
     fit_views,
     framed,
-    score_groups,
     stacked_features,
-    stacked_width,
     sum_moments,
     view_features,
 )
 from sklearn_featalign._kernels._landmark_aligner import LandmarkAligner
 from sklearn_featalign._kernels._moments import add
-from sklearn_featalign._kernels._scaling import Scaling
 from sklearn_featalign._torch import (
-    Rows,
     resolve_device,
     set_fitted,
     to_numpy,
@@ -38,8 +34,9 @@ from sklearn_featalign._torch import (
 
 _METRICS = {"dot", "cosine"}
 
-# The powers that "auto" chooses from; the first one if there is nothing to choose by.
-_POWERS = (8.0, 4.0, 6.0, 12.0)
+# What "auto" chooses from; the first ones if there is nothing to choose by.
+_SHARES = (0.7, 0.4, 0.9)
+_POWERS = (8.0, 2.0, 4.0, 12.0)
 
 
 class KernelGCCAAligner(LandmarkAligner):
@@ -61,34 +58,37 @@ class KernelGCCAAligner(LandmarkAligner):
         Number of components of the output. There are fewer if rows and features have a
         lower rank: at most one less than paired rows.
 
-    linear : float, default=0.7
-        Share of the linear kernel in the sum of the two, from 0 to 1. Use a larger
-        share for networks that are nearly linear images of one another, a smaller one
-        for others. Even at 1 a bandwidth for `c` must exist.
+    linear : float or "auto", default="auto"
+        Share of the linear kernel in the sum of the two, from 0 to 1. The larger, the
+        more nearly networks are linear images of one another. Even at 1 a bandwidth for
+        `c` must exist. "auto" is the best of .4, .7 and .9 for rows that are left out,
+        or .7 if less than 100 are, which are all of 100 to 500 paired rows and 400 or
+        more of others. It fits two to six times, once for each value of the share and
+        each group of rows.
 
     ridge : float, default=0.1
         Regularisation, where the kernel of a view among its n paired rows has the trace
         n.
 
     power : float or "auto", default="auto"
-        Exponent of the joint filter, at least 0. The larger, the more directions that
-        the views do not share are suppressed. "auto" is 8, or the best of 4, 6, 8 and
-        12 for rows that are left out if at least 500 are, which takes about 2500 paired
-        rows.
+        Exponent of the shared part of components, at least 0. The larger, the more
+        directions that the views do not share are suppressed. "auto" is the best of 2,
+        4, 8 and 12, or 8, chosen together with `linear`.
 
-    hub_neighbors : int, default=5
+    hub_neighbors : int, default=10
         Number of reference rows of each other view that measure the hubness of a row,
         which is its mean similarity to the nearest ones. With 0, and with a single
         view, there is no column for hubness and rows have unit length, which is what
         classifiers and comparisons within a view need.
 
-    metric : {"dot", "cosine"}, default="cosine"
+    metric : {"dot", "cosine"}, default="dot"
         How aligned rows of different views are to be compared. "dot" has one column for
-        hubness; pass it on to :mod:`sklearn_featalign.metrics`. "cosine" has one more
-        column for each view, which gives all rows unit length and changes no order
-        across views: for indexes and estimators that only know cosines or Euclidean
-        distances. These columns identify the view: use "dot" or ``hub_neighbors=0`` for
-        classifiers. It may be changed after the fit.
+        hubness; pass it on to :mod:`sklearn_featalign.metrics`, whose default is the
+        cosine. "cosine" has one more column for each view, which gives all rows unit
+        length and changes no order across views: for indexes and estimators that only
+        know cosines or Euclidean distances. These columns tell the views apart, which
+        misleads a classifier that is trained on one view and used on another. It may be
+        changed after the fit.
 
     n_landmarks : int or None, default=1000
         Number of landmarks. None, or a number larger than there are (with a warning),
@@ -135,8 +135,11 @@ class KernelGCCAAligner(LandmarkAligner):
     n_components_ : int
         Number of components.
 
+    linear_ : float
+        The share of the linear kernel.
+
     power_ : float
-        The exponent of the joint filter.
+        The exponent of the shared part of components.
 
     loo_score_ : float
         Top-1 accuracy of retrieval across views, by cosine or dot product, for rows
@@ -175,7 +178,7 @@ class KernelGCCAAligner(LandmarkAligner):
     Notes
     -----
     **Features.** Z are the columns of a view, K the RBF kernel among the landmarks, k
-    that of rows with landmarks, a the parameter `linear` and :math:`\rho` the parameter
+    that of rows with landmarks, a the share `linear` and :math:`\rho` the parameter
     `ridge`. Over the n rows that have the view and another one, the features
 
     .. math:: F = \bigl[\sqrt{a} \, Z, \; \sqrt{1 - a} \; k K^{-1/2}\bigr]
@@ -205,35 +208,39 @@ class KernelGCCAAligner(LandmarkAligner):
     with missing rows [6]_ gives them. Sums of products of features are all that the fit
     needs of the rows, which `partial_fit` and `add_moments` build on.
 
-    **Output.** Predictions of the `n_components` leading variates are weighted by the
-    filter :math:`(\mu / \mu_1)^p` with p the parameter `power`, rotated by a fixed
-    orthogonal matrix, and made of unit length. Without the rotation many columns would
-    be nearly zero, and a scaler ahead of a classifier would amplify them. For more than
-    two views the filter is the power mean of the filters of all pairs with exponent 4,
-    which keeps what any two of them share; its eigenvalues are at least 1e-3 of the
-    largest.
+    **Output.** Predictions of the `n_components` leading variates are weighted by
+    :math:`(\mu / \mu_1)^p` with p the parameter `power`, rotated by a fixed orthogonal
+    matrix, and made of unit length. Without the rotation many columns would be nearly
+    zero, and a scaler ahead of a classifier would amplify them. For more than two views
+    the eigenpairs of :math:`\bigl(\operatorname{mean}_{u < v} (\frac{1}{2} (H_u +
+    H_v))^{24} \bigr)^{1/24}` take the place of the variates and of :math:`\mu`, with H
+    the hat matrices, restricted to :math:`V / 2` times as many variates. This power
+    mean keeps what any two views share, where the mean would keep what most of them do.
 
     **Hubness.** Some rows are near to everything and displace the true matches of
     others. CSLS [4]_ subtracts a row's mean similarity to its nearest rows of the other
-    view. Here these are up to 2000 training rows, each as predicted without its own
+    view. Here these are up to 10,000 training rows, each as predicted without its own
     part in the regression, :math:`(f - h g) / (1 - h)` with h its leverage in the view
-    and g its variates. With r the mean similarity to the `hub_neighbors` nearest,
-    averaged over the other views, less its mean over these rows, the column :math:`1 -
-    r / 2` makes
+    and g its variates. With r the mean similarity, in the 256 leading components, to
+    the `hub_neighbors` nearest, averaged over the other views, less its mean over these
+    rows, the column :math:`1 - .65 r` makes
 
     .. math:: \langle f(x), f(y) \rangle
-              + \bigl(1 - \tfrac{1}{2} r(x)\bigr) \bigl(1 - \tfrac{1}{2} r(y)\bigr)
+              + \bigl(1 - .65 \, r(x)\bigr) \bigl(1 - .65 \, r(y)\bigr)
 
-    half of CSLS, up to a constant and :math:`r(x) r(y) / 4`. Unlike CSLS it needs
-    neither the other searched rows nor another view of the row. With more than two
-    views r is the same whichever view is searched.
+    which subtracts :math:`.65 \, (r(x) + r(y))`, up to a constant and a small product.
+    CSLS subtracts half of each. Unlike CSLS it needs neither the other searched rows
+    nor another view of the row. With more than two views r is the same whichever view
+    is searched.
 
     **The score of left-out rows.** The variates G have seen every training row, so that
     leaving a row out of the regression alone would not be honest. `loo_score_`
     subtracts a group of rows from the sums, fits the others anew, and searches the
     group's rows among each other. It is what `score` would give for as many new rows,
     from a fit of four fifths of the pairs. Compare it with scores of `loo_size_` rows
-    only. It is too high if training rows repeat, or nearly so, and noisy for few pairs.
+    only. It is too high if training rows repeat, or nearly so, noisy for few pairs, and
+    a little too high where it chooses `linear` and `power`, since it is that of the
+    best of twelve.
 
     **Rows far from all training rows** have no affinity to any landmark, and follow the
     linear kernel alone; with ``linear=0`` they all have the same features. A view that
@@ -242,9 +249,10 @@ class KernelGCCAAligner(LandmarkAligner):
     **When to use which.** As measured in the documentation: KernelGCCAAligner for
     retrieval and for classifiers across networks, with paired rows of all networks in
     one fit; RBFAutoScaleAligner if networks are fitted apart, if views are added later,
-    or for one network alone. ``linear`` and ``ridge`` can be searched with
+    or for one network alone. ``c`` and ``ridge`` can be searched with
     :class:`~sklearn.model_selection.GridSearchCV`, whose held-out rows give an honest
-    `score`. The score of training rows means nothing, since the fit has seen them.
+    `score`; set `linear` and `power` there, which saves most of the time. The score of
+    training rows means nothing, since the fit has seen them.
 
     The fit computes in float64. Rows of float32 are transformed in float32 where the
     rounding errors of a row stay below 1e-5 of its length; see
@@ -279,8 +287,8 @@ class KernelGCCAAligner(LandmarkAligner):
     >>> aligner = aligner.fit(np.hstack([X, Y])[:200])
     >>> F = aligner.transform_view(X[200:], 0)
     >>> G = aligner.transform_view(Y[200:], 1)
-    >>> F.shape, retrieval_accuracy(F, G) > 0.95
-    ((200, 202), True)
+    >>> F.shape, retrieval_accuracy(F, G, metric="dot") > 0.95
+    ((200, 200), True)
     >>> aligner.n_components_, aligner.loo_size_, aligner.loo_score_ > 0.95
     (199, 40, True)
     """
@@ -288,7 +296,7 @@ class KernelGCCAAligner(LandmarkAligner):
     _parameter_constraints = {
         **LandmarkAligner._parameter_constraints,
         "n_components": [Interval(Integral, 1, None, closed="left")],
-        "linear": [Interval(Real, 0, 1, closed="both")],
+        "linear": [StrOptions({"auto"}), Interval(Real, 0, 1, closed="both")],
         "ridge": [Interval(Real, 0, None, closed="neither")],
         "power": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
         "hub_neighbors": [Interval(Integral, 0, None, closed="left")],
@@ -300,11 +308,11 @@ class KernelGCCAAligner(LandmarkAligner):
         c=0.3,
         *,
         n_components=512,
-        linear=0.7,
+        linear="auto",
         ridge=0.1,
         power="auto",
-        hub_neighbors=5,
-        metric="cosine",
+        hub_neighbors=10,
+        metric="dot",
         n_landmarks=1000,
         landmarks="random",
         views=None,
@@ -389,10 +397,12 @@ class KernelGCCAAligner(LandmarkAligner):
         """
         X = self._check_rows(X)
         device = resolve_device(self.device, X)
-        sums = self._load_sums(device)
-        rows = Rows(X, device, self.batch_size, stacked_width(sums.features))
+        features = self._load_features(device)
         n_present = count_views(self._view_masks(X, self.view_columns_))
-        return to_numpy(sum_moments(rows, n_present, self.view_columns_, sums.features))
+        moments = sum_moments(
+            X, device, self.batch_size, n_present, self.view_columns_, features
+        )
+        return to_numpy(moments)
 
     def add_moments(self, *moments):
         """Add sums over further rows to the fit.
@@ -414,13 +424,18 @@ class KernelGCCAAligner(LandmarkAligner):
         """
         self._check_has_sums()
         total = reduce(add, moments, self._sums["moments"])
-        set_fitted(self, {"_sums": {**self._sums, "moments": total}, "_solution": None})
+        vars(self).update(_sums={**self._sums, "moments": total}, _solution=None)
         return self
 
     @property
     def n_components_(self):
         """Number of components."""
         return self._solved()["n_components"]
+
+    @property
+    def linear_(self):
+        """The share of the linear kernel, which "auto" chooses."""
+        return self._solved()["linear"]
 
     @property
     def power_(self):
@@ -430,17 +445,18 @@ class KernelGCCAAligner(LandmarkAligner):
     @property
     def loo_score_(self):
         """Top-1 accuracy of rows that were left out."""
-        return self._of_pairs("loo_score")
+        self._check_has_pairs("loo_score_")
+        return self._solved()["score"]
 
     @property
     def loo_size_(self):
         """Number of rows among which each of them was searched."""
-        return self._of_pairs("loo_size")
+        self._check_has_pairs("loo_size_")
+        return self._solved()["size"]
 
-    def _of_pairs(self, name):
+    def _check_has_pairs(self, name):
         if not has_pairs(self):
-            raise AttributeError(f"{name}_ needs two views: see the parameter views.")
-        return self._solved()[name]
+            raise AttributeError(f"{name} needs two views: see the parameter views.")
 
     _feature_prefix = "gcca"
 
@@ -456,7 +472,9 @@ class KernelGCCAAligner(LandmarkAligner):
 
     def _sum_up(self, features, training, indices):
         rows, n_present = training.rows, training.n_present
-        moments = sum_moments(rows, n_present, training.columns, features)
+        moments = sum_moments(
+            rows.X, rows.device, self.batch_size, n_present, training.columns, features
+        )
         counted = np.flatnonzero(n_present >= min(2, len(features)))
         # One view alone has neither hubness nor a score.
         kept = choose_kept(counted, indices) if len(features) > 1 else counted[:0]
@@ -467,33 +485,31 @@ class KernelGCCAAligner(LandmarkAligner):
         """Return what the views share, from the sums over all rows."""
         setting = Setting(
             self.n_components,
-            float(self.linear),
+            _SHARES if self.linear == "auto" else (float(self.linear),),
             float(self.ridge),
             _POWERS if self.power == "auto" else (float(self.power),),
             int(self.hub_neighbors),
         )
         F = stacked_features(sums.kept, columns, sums.features)
-        data = framed(sums.features, sums.moments, F, setting.linear)
-        power, solution = setting.powers[0], {}
-        if len(sums.features) > 1:
-            power, score, size = score_groups(data, setting)
-            solution = {"loo_score": score, "loo_size": size}
-        views = fit_views(sums.features, data, setting, power)
+        choice = choose(sums.features, sums.moments, F, setting)
+        data = framed(sums.features, sums.moments, F, choice.linear)
+        views = fit_views(sums.features, data, setting, choice.power)
         first = next(iter(views.values()))
-        n_components = len(first.projection.intercept)
-        views = {name: to_numpy(view) for name, view in views.items()}
         return {
-            "views": views,
-            "power": power,
-            "n_components": n_components,
-            **solution,
+            "views": {name: to_numpy(view) for name, view in views.items()},
+            "n_components": len(first.projection.intercept),
+            **to_numpy(choice),
         }
 
     def _solved(self):
         """Return what the views share, which is fitted anew if rows were added."""
         check_is_fitted(self)
         if self._solution is None:
-            sums = self._load_sums(resolve_device(self.device))
+            device = resolve_device(self.device)
+            moments, kept = (
+                to_torch(self._sums[name], device) for name in ("moments", "kept")
+            )
+            sums = Sums(self._load_features(device), moments, kept)
             vars(self)["_solution"] = self._solve(sums, self.view_columns_)
         return self._solution
 
@@ -505,15 +521,14 @@ class KernelGCCAAligner(LandmarkAligner):
                 "partial_fit from the first rows on."
             )
 
-    def _load_sums(self, device):
+    def _load_features(self, device):
+        """Return the `FeatureMap` of each view, on a device."""
         self._check_has_sums()
-        state = to_torch(self._sums, device)
-        features = {}
-        for name, parts in state["features"].items():
-            scaling = Scaling(**parts["kernel"]["scaling"])
-            kernel = Kernel(**parts["kernel"] | {"scaling": scaling})
-            features[name] = FeatureMap(kernel, parts["landmarks"], parts["root"])
-        return Sums(features, state["moments"], state["kept"])
+        state = to_torch(self._sums["features"], device)
+        return {
+            name: FeatureMap(**parts | {"kernel": as_kernel(parts["kernel"])})
+            for name, parts in state.items()
+        }
 
     def _load_view(self, name, rows):
         views = self._solved()["views"]
@@ -530,7 +545,8 @@ class KernelGCCAAligner(LandmarkAligner):
         return partial(
             view_features,
             landmarks=landmarks,
-            view=GCCAView(kernel, projection, None),
+            kernel=kernel,
+            projection=projection,
             slot=list(views).index(name),
             references=references,
             metric=self.metric,

@@ -1,12 +1,12 @@
-"""The fit of all views of `KernelGCCAAligner` from their moments, and its score."""
+"""The fit of all views of `KernelGCCAAligner` from their moments."""
 
-from itertools import permutations
+from itertools import combinations_with_replacement
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from sklearn_featalign._kernels._bandwidth import Kernel, rbf_affinity_
+from sklearn_featalign._kernels._bandwidth import Kernel, affinities_between
 from sklearn_featalign._kernels._features import (
     Projection,
     as_projection,
@@ -20,33 +20,25 @@ from sklearn_featalign._kernels._frames import (
     unframe,
 )
 from sklearn_featalign._kernels._gcca import (
-    Variates,
     extended_slices,
-    fit_maps,
-    fit_variates,
+    fit_shared,
+    fixed_rotation,
     left_out,
 )
 from sklearn_featalign._kernels._hubness import append_hubness, hubness
-from sklearn_featalign._kernels._moments import add, moments_of, sum_of_products
-from sklearn_featalign._linalg import squared_distances, squared_norms, unit_rows
-from sklearn_featalign._similarity import own_ranks
-from sklearn_featalign._torch import with_smaller_batches
+from sklearn_featalign._kernels._moments import sum_of_products, symmetric
+from sklearn_featalign._linalg import squared_norms, unit_rows
+from sklearn_featalign._torch import Rows, with_smaller_batches
 from sklearn_featalign._views import block
 
-# Rows that measure hubness, at most.
-N_REFERENCES = 2000
+# Rows that are kept from the sums, at most: they measure hubness and the score.
+N_KEPT = 10_000
 
-# A group of rows that is left out for the score has at most this many rows, and at most
-# a fifth of all. Of small groups there are as many as give 200 rows, at most 5.
-_GROUP_ROWS = 2000
-_GROUPS = 5
-_SCORED_ROWS = 200
+# Hubness is measured in this many leading components.
+HUB_AXES = 256
 
-# With fewer rows left out, no power is chosen.
-_CHOOSING_ROWS = 500
-
-# With fewer rows none are left out.
-_FEWEST_ROWS = 10
+# Rows whose leverages are computed at a time.
+_LEVERAGE_ROWS = 2000
 
 # Rows are computed in float32 up to this rounding error, relative to their length.
 _SINGLE_RTOL = 1e-5
@@ -55,13 +47,14 @@ _SINGLE_RTOL = 1e-5
 class Setting(NamedTuple):
     """The parameters of the fit from moments.
 
-    Of several powers one is chosen, or the first if there are few rows.
+    Of several shares of the linear kernel and powers one is chosen, or the first if
+    there are few rows.
     """
 
     n_components: int
-    linear: float
+    linear: tuple
     ridge: float
-    powers: tuple
+    power: tuple
     hub_neighbors: int
 
 
@@ -85,11 +78,13 @@ class Sums(NamedTuple):
 class Reference(NamedTuple):
     """Rows of a view by which the hubness of the rows of other views is measured.
 
-    `mean_hubness` is the mean hubness of these rows themselves, which is subtracted
-    from that of the rows of their view.
+    `axes` maps output rows to the components of these rows. `mean_hubness` is the mean
+    hubness of these rows themselves, which is subtracted from that of the rows of their
+    view.
     """
 
     rows: torch.Tensor
+    axes: torch.Tensor
     n_neighbors: int
     mean_hubness: float
 
@@ -106,15 +101,15 @@ def choose_kept(counted, landmark_indices):
     """Return the rows to keep among those that count, landmarks last."""
     order = np.random.RandomState(0).permutation(counted)
     is_landmark = np.isin(order, landmark_indices)
-    order = np.concatenate([order[~is_landmark], order[is_landmark]])
-    return order[: N_REFERENCES + _GROUP_ROWS]
+    return np.concatenate([order[~is_landmark], order[is_landmark]])[:N_KEPT]
 
 
-def sum_moments(rows, n_present, columns, features):
-    """Return the moments of rows, by how many views they have, of two or more.
+def sum_moments(X, device, batch_size, n_present, columns, features):
+    """Return the moments of rows of X, by how many views they have, of two or more.
 
     Rows of a single view count if there is one view only.
     """
+    rows = Rows(X, device, batch_size, stacked_width(features))
     moments = {}
     for count in np.unique(n_present[n_present >= min(2, len(features))]).tolist():
         some = rows.at(np.flatnonzero(n_present == count))
@@ -172,18 +167,7 @@ def framed(features, moments, F, linear):
         own = sum(products[u, u] for products in moments.values())
         frames.append(fit_frame(own, width, linear))
     moments = {
-        count: torch.cat(
-            [
-                torch.cat(
-                    [
-                        frame_products(products[u, v], left, right)
-                        for v, right in zip(columns, frames, strict=True)
-                    ],
-                    dim=1,
-                )
-                for u, left in zip(columns, frames, strict=True)
-            ]
-        )
+        count: frame_moments(products, columns, frames)
         for count, products in moments.items()
     }
     kept = [
@@ -192,30 +176,34 @@ def framed(features, moments, F, linear):
     return Framed(frames, moments, kept)
 
 
-class Group(NamedTuple):
-    """Rows that are left out, and the fit of all others.
-
-    `left_out` and `references` have framed features of each view, of the rows that are
-    left out and of some others, by which hubness is measured.
-    """
-
-    variates: Variates
-    left_out: list
-    references: list
+def frame_moments(products, columns, frames):
+    """Return sums of products of stacked features in the frames of the views."""
+    views = combinations_with_replacement(range(len(frames)), 2)
+    return symmetric(
+        {
+            (u, v): frame_products(
+                products[columns[u], columns[v]], frames[u], frames[v]
+            )
+            for u, v in views
+        }
+    )
 
 
 def fit_views(features, data, setting, power):
     """Return the fit of each view, a dict by name, from `Framed` data."""
-    variates = fit_variates(
-        data.moments, data.ranks, setting.ridge, setting.n_components
-    )
-    maps = fit_maps(variates, power, data.bases)
-    kept = [part[:N_REFERENCES] for part in data.kept]
-    references = fit_references(kept, variates, maps, setting.hub_neighbors)
+    shared = fit_shared(data.moments, data.ranks, setting.ridge, setting.n_components)
+    weights = shared.shares**power
+    matrices = [M * weights for M in shared.maps.features]
+    rotation = fixed_rotation(matrices, data.bases)
+    references = [None] * len(features)
+    if has_hubness(features, setting):
+        rows = hub_rows(left_out_rows(data.kept, shared), weights)
+        axes = rotation[:HUB_AXES].T
+        references = fit_references(rows, axes, setting.hub_neighbors)
     views = {}
-    parts = zip(features.items(), data.frames, maps.features, references, strict=True)
+    parts = zip(features.items(), data.frames, matrices, references, strict=True)
     for (name, feature), frame, M, reference in parts:
-        projection = as_projection(feature, unframe(M, frame))
+        projection = as_projection(feature, unframe(M @ rotation, frame))
         kernel = feature.kernel
         if single_error(projection, feature) > _SINGLE_RTOL:
             kernel = kernel._replace(allows_single=False)
@@ -223,110 +211,48 @@ def fit_views(features, data, setting, power):
     return views
 
 
-def fit_references(F, variates, maps, hub_neighbors):
-    """Return the `Reference` of each view, or None for each, from framed features."""
-    if len(F) == 1 or not hub_neighbors:
-        return [None] * len(F)
-    present = torch.stack([part[:, -1] for part in F], dim=1)
-    predictions = left_out(F, present.sum(1), variates, maps)
-    rows = [
-        unit_rows(part[mask > 0])
-        for part, mask in zip(predictions, present.T, strict=True)
-    ]
-    n_neighbors = min(hub_neighbors, *map(len, rows))
-    references = []
-    for v, own in enumerate(rows):
-        mean = float(hubness(own, rows[:v] + rows[v + 1 :], n_neighbors).mean())
-        references.append(Reference(own, n_neighbors, mean))
-    return references
+def has_hubness(views, setting):
+    """Return whether rows have a column for hubness."""
+    return len(views) > 1 and setting.hub_neighbors > 0
 
 
-def score_groups(data, setting):
-    """Choose the power, and score it, by rows that are left out of the fit.
+def left_out_rows(F, shared):
+    """Return predictions of the components for the rows that have each view.
 
-    A group of rows is subtracted from the moments, and its rows are searched among
-    each other; see `_GROUP_ROWS`.
-
-    Returns
-    -------
-    power : float
-        That with the largest mean reciprocal rank, without columns for hubness.
-    score : float
-        Top-1 accuracy, mean over the groups and over all ordered pairs of views; NaN if
-        there are too few rows.
-    group_size : int
+    Each row is left out of the regression; see `left_out`. F are framed features of
+    each view.
     """
-    present = torch.stack([part[:, -1] for part in data.kept], dim=1)
-    n_rows = sum(
-        round(float(products.diagonal()[ones_of(data.ranks)].sum()) / count)
-        for count, products in data.moments.items()
-    )
-    if len(present) < _FEWEST_ROWS:
-        return setting.powers[0], float("nan"), 0
-    size = min(_GROUP_ROWS, n_rows // _GROUPS, len(present) // 2)
-    n_groups = min(_GROUPS, -(-_SCORED_ROWS // size), len(present) // size)
-    ends = [len(present) - group * size for group in range(n_groups)]
-    groups = [
-        leave_out(data, slice(end - size, end), present.sum(1), setting) for end in ends
+    batches = [
+        left_out(rows, sum(part[:, -1] for part in rows), shared.variates, shared.maps)
+        for rows in zip(*(part.split(_LEVERAGE_ROWS) for part in F), strict=True)
     ]
-    power, bases = setting.powers[0], data.bases
-    if len(setting.powers) > 1 and n_groups * size >= _CHOOSING_ROWS:
-        values = [
-            sum(
-                group_values(group, power, bases, 0, mean_reciprocal)
-                for group in groups
-            )
-            for power in setting.powers
-        ]
-        power = setting.powers[values.index(max(values))]
-    scores = [
-        group_values(group, power, bases, setting.hub_neighbors, top_one)
-        for group in groups
+    return [
+        torch.cat(predictions)[part[:, -1] > 0]
+        for predictions, part in zip(zip(*batches, strict=True), F, strict=True)
     ]
-    return power, sum(scores) / len(scores), size
 
 
-def leave_out(data, held, n_present, setting):
-    """Return the `Group` of a slice of the kept rows."""
-    rows = [part[held] for part in data.kept]
-    own = moments_of(torch.cat(rows, dim=1), n_present[held].int())
-    moments = add(data.moments, own, sign=-1)
-    variates = fit_variates(moments, data.ranks, setting.ridge, setting.n_components)
-    rest = [torch.cat([part[: held.start], part[held.stop :]]) for part in data.kept]
-    return Group(variates, rows, [part[:N_REFERENCES] for part in rest])
+def hub_rows(predictions, weights):
+    """Return the leading columns of rows of each view, by which hubness goes."""
+    return [unit_rows(part * weights)[:, :HUB_AXES] for part in predictions]
 
 
-def group_values(group, power, bases, hub_neighbors, function):
-    """Return the mean of a function of a group's ranks, over all pairs of views."""
-    variates, held, rest = group
-    maps = fit_maps(variates, power, bases)
-    references = fit_references(rest, variates, maps, hub_neighbors)
-    rows = [
-        with_hubness(unit_rows(part @ M), slot, references, "dot")
-        for slot, (part, M) in enumerate(zip(held, maps.features, strict=True))
+def fit_references(rows, axes, hub_neighbors):
+    """Return the `Reference` of each view from its rows in the axes of hubness."""
+    n_neighbors = min(hub_neighbors, *map(len, rows))
+    means = [float(hub.mean()) for hub in all_hubness(rows, rows, n_neighbors)]
+    return [
+        Reference(own, axes, n_neighbors, mean)
+        for own, mean in zip(rows, means, strict=True)
     ]
-    values = []
-    for u, v in permutations(range(len(rows)), 2):
-        both = (held[u][:, -1] * held[v][:, -1]) > 0
-        if both.any():
-            bias = rows[v].new_zeros(int(both.sum()))
-            values.append(function(own_ranks(rows[u][both], rows[v][both], bias)))
-    return sum(values) / len(values)
 
 
-def top_one(ranks):
-    """Return the share of first ranks."""
-    return float((ranks <= 1).double().mean())
-
-
-def mean_reciprocal(ranks):
-    """Return the mean reciprocal rank."""
-    return float((1 / ranks).mean())
-
-
-def ones_of(ranks):
-    """Return the positions of the columns of ones among all views."""
-    return [columns.stop - 1 for columns in extended_slices(ranks)]
+def all_hubness(rows, references, n_neighbors):
+    """Return the hubness of rows of each view, by references of each view."""
+    return [
+        hubness(own, references[:v] + references[v + 1 :], n_neighbors)
+        for v, own in enumerate(rows)
+    ]
 
 
 def with_hubness(F, slot, references, metric):
@@ -338,7 +264,7 @@ def with_hubness(F, slot, references, metric):
     if own is None:
         return F
     others = [other.rows for v, other in enumerate(references) if v != slot]
-    hub = hubness(F, others, own.n_neighbors) - own.mean_hubness
+    hub = hubness(F @ own.axes, others, own.n_neighbors) - own.mean_hubness
     return append_hubness(F, hub, metric, slot, len(references))
 
 
@@ -348,7 +274,7 @@ def single_error(projection, features):
     It is the median over the landmarks, relative to the lengths of their rows.
     """
     kernel, Z, _ = features
-    A = rbf_affinity_(squared_distances(Z, Z, kernel.direct), kernel.rate)
+    A = affinities_between(Z, Z, kernel)
     linear, rbf, intercept = projection
     F = torch.addmm(intercept, Z, linear).addmm_(A, rbf)
     noise = Z.square() @ squared_norms(linear) + A.square() @ squared_norms(rbf)
@@ -356,7 +282,7 @@ def single_error(projection, features):
     return float((noise / torch.linalg.vector_norm(F, dim=1)).median())
 
 
-def view_features(X, landmarks, view, slot, references, metric):
+def view_features(X, landmarks, kernel, projection, slot, references, metric):
     """Return the features of rows of the view in a slot, with columns for hubness."""
-    F = project(X, landmarks, view.kernel, view.projection)
+    F = project(X, landmarks, kernel, projection)
     return with_hubness(F, slot, references, metric)

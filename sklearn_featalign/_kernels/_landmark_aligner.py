@@ -11,9 +11,9 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from sklearn_featalign._base import BaseAligner
 from sklearn_featalign._callbacks import FitTask
-from sklearn_featalign._kernels._bandwidth import Kernel, fit_bandwidth
+from sklearn_featalign._kernels._bandwidth import as_kernel, fit_bandwidth
 from sklearn_featalign._kernels._landmarks import SPREAD_OUT, select_landmarks
-from sklearn_featalign._kernels._scaling import Scaling, coordinates, fit_scaling
+from sklearn_featalign._kernels._scaling import coordinates, fit_scaling
 from sklearn_featalign._linalg import every_nth
 from sklearn_featalign._torch import (
     feature_attributes,
@@ -35,8 +35,8 @@ class LandmarkAligner(CallbackSupportMixin, BaseAligner):
 
     - ``_fit_scaling(rows)``: returns the `Scaling` of a view;
     - ``_join_views(fits, training, indices)``: returns further fitted attributes, from
-      the fits of all views by name, the rows, and the indices of the landmarks. Among
-      them is ``_states``, with a dict of arrays for each view.
+      the fits of all views by name, the rows, and the indices of the landmarks. By
+      default this is ``_states``, with a dict of arrays for each view.
     """
 
     _parameter_constraints = {
@@ -156,7 +156,7 @@ class LandmarkAligner(CallbackSupportMixin, BaseAligner):
         """
         dtype = rows.dtype if state["allows_single"] else torch.float64
         state = to_torch(state, rows.device, dtype)
-        kernel = Kernel(**state | {"scaling": Scaling(**state["scaling"])})
+        kernel = as_kernel(state)
         landmarks = block(self.landmarks_, self.view_columns_[name])
         landmarks = to_device(landmarks, rows.device)
         return kernel, coordinates(landmarks, kernel.scaling)

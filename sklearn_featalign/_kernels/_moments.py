@@ -4,6 +4,8 @@ Features are extended by a column of ones for each view, so that the sums of pro
 hold counts and sums as well. Rows are counted apart by how many views they have.
 """
 
+import torch
+
 # Columns of one block of the sum: only blocks on and above the diagonal are computed.
 _BLOCK_COLUMNS = 1024
 
@@ -35,9 +37,34 @@ def moments_of(F, n_present):
     }
 
 
-def add(first, second, sign=1):
-    """Return the sum, or the difference, of the moments of two sets of rows."""
+def add(first, second):
+    """Return the moments of two sets of rows together."""
     total = dict(first)
     for count, products in second.items():
-        total[count] = total[count] + sign * products if count in total else products
+        total[count] = total[count] + products if count in total else products
     return total
+
+
+def subtract(moments, part):
+    """Return the moments of the rows that are left without some of them."""
+    return moments | {count: moments[count] - part[count] for count in part}
+
+
+def centred(products, mean_u, mean_v):
+    """Return sums of products of two views' extended features less their means.
+
+    Columns of ones stay as they are.
+    """
+    C = products.clone()
+    C[:-1].addr_(mean_u, products[-1], alpha=-1)
+    C[:, :-1].addr_(C[:, -1].clone(), mean_v, alpha=-1)
+    return C
+
+
+def symmetric(blocks):
+    """Return the symmetric matrix of the blocks (u, v) with u <= v, a dict."""
+    n = 1 + max(v for _, v in blocks)
+    rows = [
+        [blocks[u, v] if u <= v else blocks[v, u].T for v in range(n)] for u in range(n)
+    ]
+    return torch.cat([torch.cat(row, dim=1) for row in rows])

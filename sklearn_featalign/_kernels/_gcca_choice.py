@@ -1,0 +1,174 @@
+"""Rows that are left out of the fit of `KernelGCCAAligner` score it and choose for it."""
+
+from itertools import permutations, product
+from typing import NamedTuple
+
+import torch
+
+from sklearn_featalign._kernels._gcca import extended_slices, fit_shared
+from sklearn_featalign._kernels._gcca_views import (
+    all_hubness,
+    framed,
+    has_hubness,
+    hub_rows,
+    left_out_rows,
+)
+from sklearn_featalign._kernels._hubness import STRENGTH
+from sklearn_featalign._kernels._moments import moments_of, subtract
+from sklearn_featalign._linalg import unit_rows
+from sklearn_featalign._similarity import own_ranks
+
+# A group of rows that is left out has at most this many rows, and at most a fifth of
+# all. There are as many groups as give 400 rows, at most 5.
+_GROUP_ROWS = 2000
+_GROUPS = 5
+_SCORED_ROWS = 400
+
+# With fewer rows left out, nothing is chosen.
+_CHOOSING_ROWS = 100
+
+# With fewer rows none are left out.
+_FEWEST_ROWS = 10
+
+
+class Choice(NamedTuple):
+    """What was chosen, and its score.
+
+    Attributes
+    ----------
+    linear, power : float
+    score : float
+        Top-1 accuracy, mean over the groups and over all ordered pairs of views; NaN if
+        there are too few rows.
+    size : int
+        Number of rows of a group.
+    """
+
+    linear: float
+    power: float
+    score: float
+    size: int
+
+
+class Group(NamedTuple):
+    """Predictions of what the views share by a fit of all rows but those of a group.
+
+    Attributes
+    ----------
+    shares : tensor of shape (n_components,)
+    held : list of tensor of shape (size, n_components)
+        Of the rows of the group, by view.
+    present : list of tensor of shape (size,)
+        Whether these rows have the view.
+    references : list of tensor of shape (n_rows, n_components)
+        Of other rows, each left out of the regression, or None without hubness.
+    """
+
+    shares: torch.Tensor
+    held: list
+    present: list
+    references: list | None
+
+
+def choose(features, moments, F, setting):
+    """Return the `Choice` of a `Setting`.
+
+    A group of rows is subtracted from the moments, and its rows are searched among each
+    other. The mean reciprocal rank chooses.
+
+    Parameters
+    ----------
+    features : dict of str to FeatureMap
+    moments : dict of int to tensor
+    F : tensor of shape (n_kept, n_features)
+        Stacked features of the rows that can be left out.
+    setting : Setting
+    """
+    linear, power = setting.linear, setting.power
+    slices, size = group_slices(count_rows(features, moments), len(F))
+    if len(slices) * size < _CHOOSING_ROWS:
+        linear, power = linear[:1], power[:1]
+    if not slices or len(features) == 1:
+        return Choice(linear[0], power[0], float("nan"), 0)
+    found = {}
+    for share in linear:
+        data = framed(features, moments, F, share)
+        groups = [leave_out(data, rows, setting) for rows in slices]
+        for p in power:
+            ranks = [rank for group in groups for rank in group_ranks(group, p, setting)]
+            found[share, p] = [mean_of(f, ranks) for f in (reciprocal, top_one)]
+    best = max(product(linear, power), key=lambda choice: found[choice][0])
+    return Choice(*best, found[best][1], size)
+
+
+def count_rows(features, moments):
+    """Return the number of rows that the moments are sums over."""
+    columns = extended_slices(sum(feature.widths) for feature in features.values())
+    ones = [view.stop - 1 for view in columns]
+    return sum(
+        round(float(products.diagonal()[ones].sum()) / count)
+        for count, products in moments.items()
+    )
+
+
+def group_slices(n_rows, n_kept):
+    """Return the slices of the groups among the rows that were kept, and their size."""
+    if n_kept < _FEWEST_ROWS:
+        return [], 0
+    size = min(_GROUP_ROWS, n_rows // _GROUPS, n_kept // 2)
+    n_groups = min(_GROUPS, -(-_SCORED_ROWS // size), n_kept // size)
+    return [slice(g * size, (g + 1) * size) for g in range(n_groups)], size
+
+
+def leave_out(data, rows, setting):
+    """Return the `Group` of a slice of the kept rows of `Framed` data."""
+    held = [part[rows] for part in data.kept]
+    present = [part[:, -1] > 0 for part in held]
+    own = moments_of(torch.cat(held, dim=1), sum(mask.int() for mask in present))
+    rest = subtract(data.moments, own)
+    shared = fit_shared(rest, data.ranks, setting.ridge, setting.n_components)
+    references = None
+    if has_hubness(held, setting):
+        others = [
+            torch.cat([part[: rows.start], part[rows.stop :]]) for part in data.kept
+        ]
+        references = left_out_rows(others, shared)
+    predictions = [
+        part @ M for part, M in zip(held, shared.maps.features, strict=True)
+    ]
+    return Group(shared.shares, predictions, present, references)
+
+
+def group_ranks(group, power, setting):
+    """Return the ranks of a group's rows, for each ordered pair of views."""
+    shares, predictions, present, references = group
+    weights = shares**power
+    rows = [unit_rows(part * weights) for part in predictions]
+    bias = [part.new_zeros(len(part)) for part in rows]
+    if references is not None:
+        references = hub_rows(references, weights)
+        n_neighbors = min(setting.hub_neighbors, *map(len, references))
+        leading = hub_rows(predictions, weights)
+        hubs = all_hubness(leading, references, n_neighbors)
+        bias = [-STRENGTH * hub for hub in hubs]
+    ranks = []
+    for u, v in permutations(range(len(rows)), 2):
+        both = present[u] & present[v]
+        if both.any():
+            ranks.append(own_ranks(rows[u][both], rows[v][both], bias[v][both]))
+    return ranks
+
+
+def mean_of(function, ranks):
+    """Return the mean of a function of ranks, over all groups and pairs of views."""
+    return sum(float(function(rank).mean()) for rank in ranks) / len(ranks)
+
+
+def reciprocal(ranks):
+    """Return the reciprocals of ranks, whose mean is the mean reciprocal rank."""
+    return 1 / ranks
+
+
+def top_one(ranks):
+    """Return whether ranks are first, whose mean is the top-1 accuracy."""
+    return (ranks <= 1).to(ranks.dtype)
