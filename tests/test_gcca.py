@@ -131,7 +131,9 @@ def test_components_of_three_views_are_those_of_the_power_mean_over_pairs():
     np.testing.assert_allclose(shares, expected, rtol=1e-4)
     np.testing.assert_allclose(axes.T @ axes, np.eye(15), atol=1e-12)
     M = (axes * shares**24 @ axes.T).numpy()
-    np.testing.assert_allclose(M / np.trace(M), sum(powers) / np.trace(sum(powers)), atol=1e-9)
+    np.testing.assert_allclose(
+        M / np.trace(M), sum(powers) / np.trace(sum(powers)), atol=1e-9
+    )
 
 
 @pytest.mark.parametrize("ridge", [0.01, 0.1, 2.0])

@@ -8,6 +8,7 @@ import pytest
 from _samples import blobs
 from scipy.linalg import fractional_matrix_power, qr, svd
 from sklearn.base import clone
+from sklearn.datasets import load_breast_cancer, load_digits, load_sample_images
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics.pairwise import rbf_kernel
 from sklearn.model_selection import GridSearchCV
@@ -341,7 +342,8 @@ def test_rows_added_later_improve_retrieval():
 
 @pytest.mark.parametrize("noise", [0.3, 0.6, 1.0])
 def test_the_score_of_left_out_rows_is_that_of_new_rows(noise):
-    aligner = KernelGCCAAligner(views=[20, 15], n_landmarks=100, random_state=0)
+    params = {"views": [20, 15], "n_landmarks": 100, "linear": 0.7, "power": 8}
+    aligner = KernelGCCAAligner(**params, random_state=0)
     left_out, held_out = [], []
     for seed in range(4):
         aligner.fit(wide_views(600, seed, noise))
@@ -354,6 +356,83 @@ def test_the_score_of_left_out_rows_is_that_of_new_rows(noise):
     # The score of training rows is far off.
     training = wide_views(600, 3, noise)[: aligner.loo_size_]
     assert aligner.score(training) > np.mean(held_out) + 0.2
+
+
+def digits():
+    """Return the upper and the lower halves of images of digits."""
+    X = np.round(load_digits().data)
+    return X[:, :32], X[:, 32:]
+
+
+def cells():
+    """Return the means and the largest values of measures of cells."""
+    X = load_breast_cancer().data
+    return X[:, :10], X[:, 20:]
+
+
+def patches():
+    """Return the left and the right halves of patches of two photographs."""
+    images = [image.mean(2)[:416, :640] for image in load_sample_images().images]
+    blocks = [X.reshape(52, 8, 80, 8).swapaxes(1, 2).reshape(-1, 8, 8) for X in images]
+    X = np.concatenate(blocks)
+    # The sky is the same everywhere.
+    X = X[X.std((1, 2)) > 20]
+    return X[:, :, :4].reshape(-1, 32), X[:, :, 4:].reshape(-1, 32)
+
+
+@pytest.mark.parametrize("load", [digits, cells, patches])
+def test_the_score_of_left_out_rows_is_honest_on_real_data(load):
+    A, B = (StandardScaler().fit_transform(X) for X in load())
+    aligner = KernelGCCAAligner(
+        views=[A.shape[1], B.shape[1]], n_landmarks=150, random_state=0
+    )
+    left_out, held_out = [], []
+    for seed in range(4):
+        order = np.random.default_rng(seed).permutation(len(A))
+        X = np.hstack([A, B])[order]
+        left_out.append(aligner.fit(X[:400]).loo_score_)
+        assert aligner.loo_size_ == 80
+        aligner.fit(X[:320])
+        new = X[400 : 400 + (len(X) - 400) // 80 * 80].reshape(-1, 80, X.shape[1])
+        held_out.append(np.mean([aligner.score(rows) for rows in new]))
+    # Draws differ, and the best of nine settings is a little too good.
+    error = np.std(np.subtract(left_out, held_out), ddof=1) / 2
+    assert 0.02 < np.mean(held_out) < 0.98
+    assert np.mean(left_out) == pytest.approx(np.mean(held_out), abs=0.03 + 3 * error)
+
+
+def bent_views(n_samples, seed, n_hidden, bend, noise):
+    """Return two views of 12 columns of hidden ones, the second bent by a sine."""
+    rng, maps = np.random.default_rng(seed), np.random.default_rng(99)
+    Z = rng.normal(size=(n_samples, n_hidden))
+    A, B = (Z @ maps.normal(size=(n_hidden, 12)) for _ in range(2))
+    B = B + bend * np.sin(3 * B / B.std())
+    return np.hstack([A, B]) + noise * rng.normal(size=(n_samples, 24))
+
+
+@pytest.mark.parametrize(
+    ("views", "linear"), [((10, 0.0, 1.0), 0.9), ((2, 4.0, 0.3), 0.4)]
+)
+def test_rows_that_are_left_out_choose_the_kernel_and_the_power(views, linear):
+    X, new = bent_views(400, 0, *views), bent_views(400, 1, *views)
+    params = {"views": [12, 12], "n_landmarks": 200, "random_state": 0}
+    chosen = KernelGCCAAligner(**params).fit(X)
+    fixed = {
+        (linear, power): KernelGCCAAligner(linear=linear, power=power, **params).fit(X)
+        for linear, power in product((0.4, 0.7, 0.9), (4.0, 8.0, 12.0))
+    }
+    same = fixed[chosen.linear_, chosen.power_]
+    np.testing.assert_array_equal(chosen.transform(new), same.transform(new))
+    assert chosen.loo_score_ == same.loo_score_
+    scores = [aligner.score(new) for aligner in fixed.values()]
+    assert chosen.linear_ == linear
+    assert chosen.score(new) > max(scores) - 0.03 > min(scores) + 0.05
+    # Few rows choose nothing.
+    few = clone(chosen).set_params(n_landmarks=None).fit(X[:90])
+    assert (few.linear_, few.power_) == (0.7, 8.0)
+    # A share that is given is kept.
+    given = clone(chosen).set_params(linear=0.2).fit(X)
+    assert given.linear_ == 0.2
 
 
 def test_far_rows_follow_the_linear_kernel():

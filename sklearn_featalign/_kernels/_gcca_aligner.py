@@ -36,7 +36,7 @@ _METRICS = {"dot", "cosine"}
 
 # What "auto" chooses from; the first ones if there is nothing to choose by.
 _SHARES = (0.7, 0.4, 0.9)
-_POWERS = (8.0, 2.0, 4.0, 12.0)
+_POWERS = (8.0, 4.0, 12.0)
 
 
 class KernelGCCAAligner(LandmarkAligner):
@@ -72,8 +72,8 @@ class KernelGCCAAligner(LandmarkAligner):
 
     power : float or "auto", default="auto"
         Exponent of the shared part of components, at least 0. The larger, the more
-        directions that the views do not share are suppressed. "auto" is the best of 2,
-        4, 8 and 12, or 8, chosen together with `linear`.
+        directions that the views do not share are suppressed. "auto" is the best of 4, 8
+        and 12, or 8, chosen together with `linear`.
 
     hub_neighbors : int, default=10
         Number of reference rows of each other view that measure the hubness of a row,
@@ -240,7 +240,7 @@ class KernelGCCAAligner(LandmarkAligner):
     from a fit of four fifths of the pairs. Compare it with scores of `loo_size_` rows
     only. It is too high if training rows repeat, or nearly so, noisy for few pairs, and
     a little too high where it chooses `linear` and `power`, since it is that of the
-    best of twelve.
+    best of nine.
 
     **Rows far from all training rows** have no affinity to any landmark, and follow the
     linear kernel alone; with ``linear=0`` they all have the same features. A view that

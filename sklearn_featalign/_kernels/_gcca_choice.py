@@ -1,4 +1,4 @@
-"""Rows that are left out of the fit of `KernelGCCAAligner` score it and choose for it."""
+"""What `KernelGCCAAligner` chooses by rows that it leaves out, and their score."""
 
 from itertools import permutations, product
 from typing import NamedTuple
@@ -95,7 +95,7 @@ def choose(features, moments, F, setting):
         data = framed(features, moments, F, share)
         groups = [leave_out(data, rows, setting) for rows in slices]
         for p in power:
-            ranks = [rank for group in groups for rank in group_ranks(group, p, setting)]
+            ranks = [group_ranks(group, p, setting) for group in groups]
             found[share, p] = [mean_of(f, ranks) for f in (reciprocal, top_one)]
     best = max(product(linear, power), key=lambda choice: found[choice][0])
     return Choice(*best, found[best][1], size)
@@ -133,9 +133,7 @@ def leave_out(data, rows, setting):
             torch.cat([part[: rows.start], part[rows.stop :]]) for part in data.kept
         ]
         references = left_out_rows(others, shared)
-    predictions = [
-        part @ M for part, M in zip(held, shared.maps.features, strict=True)
-    ]
+    predictions = [part @ M for part, M in zip(held, shared.maps.features, strict=True)]
     return Group(shared.shares, predictions, present, references)
 
 
@@ -160,8 +158,12 @@ def group_ranks(group, power, setting):
 
 
 def mean_of(function, ranks):
-    """Return the mean of a function of ranks, over all groups and pairs of views."""
-    return sum(float(function(rank).mean()) for rank in ranks) / len(ranks)
+    """Return the mean of a function of ranks, over all groups and pairs of views.
+
+    `ranks` are lists of the ranks of each pair of views, one list for each group.
+    """
+    values = [float(function(rank).mean()) for group in ranks for rank in group]
+    return sum(values) / len(values)
 
 
 def reciprocal(ranks):
