@@ -426,7 +426,7 @@ def test_rows_that_are_left_out_choose_the_kernel_and_the_power(views, linear):
     assert chosen.loo_score_ == same.loo_score_
     scores = [aligner.score(new) for aligner in fixed.values()]
     assert chosen.linear_ == linear
-    assert chosen.score(new) > max(scores) - 0.03 > min(scores) + 0.05
+    assert chosen.score(new) > max(scores) - 0.02 > min(scores) + 0.03
     # Few rows choose nothing.
     few = clone(chosen).set_params(n_landmarks=None).fit(X[:90])
     assert (few.linear_, few.power_) == (0.7, 8.0)

@@ -72,8 +72,8 @@ class KernelGCCAAligner(LandmarkAligner):
 
     power : float or "auto", default="auto"
         Exponent of the shared part of components, at least 0. The larger, the more
-        directions that the views do not share are suppressed. "auto" is the best of 4, 8
-        and 12, or 8, chosen together with `linear`.
+        directions that the views do not share are suppressed. "auto" is the best of 4,
+        8 and 12, or 8, chosen together with `linear`.
 
     hub_neighbors : int, default=10
         Number of reference rows of each other view that measure the hubness of a row,
@@ -492,8 +492,8 @@ class KernelGCCAAligner(LandmarkAligner):
         )
         F = stacked_features(sums.kept, columns, sums.features)
         choice = choose(sums.features, sums.moments, F, setting)
-        data = framed(sums.features, sums.moments, F, choice.linear)
-        views = fit_views(sums.features, data, setting, choice.power)
+        data = framed(sums.features, sums.moments, choice.linear)
+        views = fit_views(sums.features, data, F, setting, choice.power)
         first = next(iter(views.values()))
         return {
             "views": {name: to_numpy(view) for name, view in views.items()},

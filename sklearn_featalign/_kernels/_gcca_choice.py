@@ -92,8 +92,8 @@ def choose(features, moments, F, setting):
         return Choice(linear[0], power[0], float("nan"), 0)
     found = {}
     for share in linear:
-        data = framed(features, moments, F, share)
-        groups = [leave_out(data, rows, setting) for rows in slices]
+        data = framed(features, moments, share)
+        groups = [leave_out(data, F, rows, setting) for rows in slices]
         for p in power:
             ranks = [group_ranks(group, p, setting) for group in groups]
             found[share, p] = [mean_of(f, ranks) for f in (reciprocal, top_one)]
@@ -120,20 +120,19 @@ def group_slices(n_rows, n_kept):
     return [slice(g * size, (g + 1) * size) for g in range(n_groups)], size
 
 
-def leave_out(data, rows, setting):
-    """Return the `Group` of a slice of the kept rows of `Framed` data."""
-    held = [part[rows] for part in data.kept]
+def leave_out(data, F, rows, setting):
+    """Return the `Group` of a slice of rows with stacked features F."""
+    held = data.features(F[rows])
     present = [part[:, -1] > 0 for part in held]
     own = moments_of(torch.cat(held, dim=1), sum(mask.int() for mask in present))
     rest = subtract(data.moments, own)
     shared = fit_shared(rest, data.ranks, setting.ridge, setting.n_components)
     references = None
     if has_hubness(held, setting):
-        others = [
-            torch.cat([part[: rows.start], part[rows.stop :]]) for part in data.kept
-        ]
-        references = left_out_rows(others, shared)
-    predictions = [part @ M for part, M in zip(held, shared.maps.features, strict=True)]
+        others = [F[: rows.start], F[rows.stop :]]
+        references = left_out_rows(others, data, shared)
+    maps = shared.maps.features
+    predictions = [part @ M for part, M in zip(held, maps, strict=True)]
     return Group(shared.shares, predictions, present, references)
 
 

@@ -141,11 +141,11 @@ def stacked_features(X, columns, features):
 
 
 class Framed(NamedTuple):
-    """Moments and kept rows in the frames of the views."""
+    """Moments in the frames of the views, whose stacked features have these columns."""
 
+    columns: list
     frames: list
     moments: dict
-    kept: list
 
     @property
     def ranks(self):
@@ -157,9 +157,16 @@ class Framed(NamedTuple):
         """Bases of the frames."""
         return [frame.basis for frame in self.frames]
 
+    def features(self, F):
+        """Return stacked features in the frames, for each view."""
+        return [
+            frame_features(F[:, u], frame)
+            for u, frame in zip(self.columns, self.frames, strict=True)
+        ]
 
-def framed(features, moments, F, linear):
-    """Return moments and stacked features F of some rows in the frames of the views."""
+
+def framed(features, moments, linear):
+    """Return moments in the frames of the views, with a share of the linear kernel."""
     widths = [feature.widths for feature in features.values()]
     columns = extended_slices(map(sum, widths))
     frames = []
@@ -170,10 +177,7 @@ def framed(features, moments, F, linear):
         count: frame_moments(products, columns, frames)
         for count, products in moments.items()
     }
-    kept = [
-        frame_features(F[:, u], frame) for u, frame in zip(columns, frames, strict=True)
-    ]
-    return Framed(frames, moments, kept)
+    return Framed(columns, frames, moments)
 
 
 def frame_moments(products, columns, frames):
@@ -189,15 +193,25 @@ def frame_moments(products, columns, frames):
     )
 
 
-def fit_views(features, data, setting, power):
-    """Return the fit of each view, a dict by name, from `Framed` data."""
+def fit_views(features, data, kept, setting, power):
+    """Return the fit of each view, a dict by name.
+
+    Parameters
+    ----------
+    features : dict of str to FeatureMap
+    data : Framed
+    kept : tensor of shape (n_kept, n_features)
+        Stacked features of the rows that measure hubness.
+    setting : Setting
+    power : float
+    """
     shared = fit_shared(data.moments, data.ranks, setting.ridge, setting.n_components)
     weights = shared.shares**power
     matrices = [M * weights for M in shared.maps.features]
     rotation = fixed_rotation(matrices, data.bases)
     references = [None] * len(features)
     if has_hubness(features, setting):
-        rows = hub_rows(left_out_rows(data.kept, shared), weights)
+        rows = hub_rows(left_out_rows([kept], data, shared), weights)
         axes = rotation[:HUB_AXES].T
         references = fit_references(rows, axes, setting.hub_neighbors)
     views = {}
@@ -216,20 +230,20 @@ def has_hubness(views, setting):
     return len(views) > 1 and setting.hub_neighbors > 0
 
 
-def left_out_rows(F, shared):
+def left_out_rows(parts, data, shared):
     """Return predictions of the components for the rows that have each view.
 
-    Each row is left out of the regression; see `left_out`. F are framed features of
-    each view.
+    Each row is left out of the regression; see `left_out`. Parts are stacked features
+    of some rows each.
     """
-    batches = [
-        left_out(rows, sum(part[:, -1] for part in rows), shared.variates, shared.maps)
-        for rows in zip(*(part.split(_LEVERAGE_ROWS) for part in F), strict=True)
-    ]
-    return [
-        torch.cat(predictions)[part[:, -1] > 0]
-        for predictions, part in zip(zip(*batches, strict=True), F, strict=True)
-    ]
+    predictions = []
+    for rows in (rows for part in parts for rows in part.split(_LEVERAGE_ROWS)):
+        F = data.features(rows)
+        present = [part[:, -1] for part in F]
+        found = left_out(F, sum(present), shared.variates, shared.maps)
+        pairs = zip(found, present, strict=True)
+        predictions.append([part[mask > 0] for part, mask in pairs])
+    return list(map(torch.cat, zip(*predictions, strict=True)))
 
 
 def hub_rows(predictions, weights):
