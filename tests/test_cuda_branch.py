@@ -93,8 +93,14 @@ def test_tensors_of_the_device_give_such(dtype, name):
                 of_regions = 6 if name == "poisson compressed" else 0
                 assert ledger.to_host <= before + of_regions
                 out = out.cpu()
-            np.testing.assert_array_equal(out, expected[method])
+            assert_same(name, out, expected[method])
         assert rows.is_cuda
+
+
+def assert_same(name, out, expected):
+    """Assert equal bits, but where powers of what three views share amplify the last."""
+    atol = 1e-8 if name == "gcca mean" else 0
+    np.testing.assert_allclose(out, expected, rtol=0, atol=atol)
 
 
 @pytest.mark.parametrize("given", ["array", "tensor", "tensor of the device"])
@@ -111,7 +117,7 @@ def test_rows_that_lack_a_view(given):
                 rows = rows.cuda()
             out = make(name).fit(rows).transform(rows)
             out = out.cpu() if isinstance(out, torch.Tensor) else out
-        np.testing.assert_array_equal(out, expected)
+        assert_same(name, out, expected)
 
 
 def test_each_batch_is_copied_once_each_way_and_nobody_waits(name):
@@ -225,8 +231,7 @@ def test_memory_that_runs_out_makes_batches_smaller(name):
 @settings_short_of_memory
 def test_memory_that_runs_out_in_a_fit_does_too(name, monkeypatch):
     # Rows that are kept are not in batches.
-    monkeypatch.setattr(_gcca_views, "N_REFERENCES", 30)
-    monkeypatch.setattr(_gcca_views, "_GROUP_ROWS", 30)
+    monkeypatch.setattr(_gcca_views, "N_KEPT", 60)
     aligner = make(name)
     X, X_new = blobs(n_samples=3000), blobs(1)
     if hasattr(aligner, "warm_start"):

@@ -38,6 +38,7 @@ ESTIMATORS = {
     "mlp closed form": HalfSharedMLPAligner(
         2, hidden_layer_sizes=[8], views=[2, 2], init="rcca", warm_start=True, **TRAINED
     ),
+    "mlp kernels": HalfSharedMLPAligner(2, views=[2, 2], init="gcca", **TRAINED),
     "poisson": PoissonUniformizer(**SEED),
     "poisson denoiser": PoissonDenoiser(n_charges=20, **SEED),
     "poisson network": PoissonUniformizer(field=PoissonField(max_epochs=3), **SEED),
