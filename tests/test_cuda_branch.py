@@ -98,7 +98,7 @@ def test_tensors_of_the_device_give_such(dtype, name):
 
 
 def assert_same(name, out, expected):
-    """Assert equal bits, but where powers of what three views share amplify the last."""
+    """Assert equal bits, but where powers of what views share amplify the last."""
     atol = 1e-8 if name == "gcca mean" else 0
     np.testing.assert_allclose(out, expected, rtol=0, atol=atol)
 
