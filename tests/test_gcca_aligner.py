@@ -435,6 +435,21 @@ def test_rows_that_are_left_out_choose_the_kernel_and_the_power(views, linear):
     assert given.linear_ == 0.2
 
 
+def test_a_view_that_few_rows_have(monkeypatch):
+    monkeypatch.setattr(_gcca_views, "N_KEPT", 100)
+    X = np.hstack(make_views(400, n_views=3))
+    X[30:, 10:] = np.nan
+    aligner = KernelGCCAAligner(views=WIDTHS, n_landmarks=30, random_state=0).fit(X)
+    out = aligner.transform(np.hstack(make_views(50, 1, 3)))
+    assert np.isfinite(out).all()
+    # Landmarks are the only rows with the third view: some of them measure hubness.
+    assert out.reshape(50, 3, -1)[:, :, -1].std(0).min() > 0.01
+    # With the few of them left out, nothing measures hubness by the third view.
+    X[6:, 10:] = np.nan
+    few = KernelGCCAAligner(views=WIDTHS, n_landmarks=None).fit(X[:40])
+    assert np.isfinite(few.transform(X[:6])).all() and 0 <= few.loo_score_ <= 1
+
+
 def test_far_rows_follow_the_linear_kernel():
     X = wide_views(200, 0)
     aligner = KernelGCCAAligner(views=[20, 15], n_landmarks=50, hub_neighbors=0)

@@ -114,7 +114,8 @@ def fit_variates(moments, ranks, ridge, n_components):
     for u in columns:
         own = sum(products[u, u] for products in moments.values())
         counts.append(own[-1, -1])
-        means.append(own[:-1, -1] / own[-1, -1])
+        # All rows of a view may be left out.
+        means.append(own[:-1, -1] / own[-1, -1].clamp(min=1))
         factors.append(ridge_factor(own, means[-1], ridge))
     blocks = {}
     for u, v in combinations_with_replacement(range(len(ranks)), 2):

@@ -144,9 +144,8 @@ def group_ranks(group, power, setting):
     bias = [part.new_zeros(len(part)) for part in rows]
     if references is not None:
         references = hub_rows(references, weights)
-        n_neighbors = min(setting.hub_neighbors, *map(len, references))
         leading = hub_rows(predictions, weights)
-        hubs = all_hubness(leading, references, n_neighbors)
+        hubs = all_hubness(leading, references, setting.hub_neighbors)
         bias = [-STRENGTH * hub for hub in hubs]
     ranks = []
     for u, v in permutations(range(len(rows)), 2):

@@ -98,10 +98,15 @@ class GCCAView(NamedTuple):
 
 
 def choose_kept(counted, landmark_indices):
-    """Return the rows to keep among those that count, landmarks last."""
+    """Return the rows to keep among those that count, landmarks last.
+
+    If there are too many, a tenth of them are landmarks, which have every view.
+    """
     order = np.random.RandomState(0).permutation(counted)
     is_landmark = np.isin(order, landmark_indices)
-    return np.concatenate([order[~is_landmark], order[is_landmark]])[:N_KEPT]
+    landmarks, others = order[is_landmark], order[~is_landmark]
+    n_others = N_KEPT - min(len(landmarks), N_KEPT // 10)
+    return np.concatenate([others[:n_others], landmarks])[:N_KEPT]
 
 
 def sum_moments(X, device, batch_size, n_present, columns, features):
@@ -253,10 +258,10 @@ def hub_rows(predictions, weights):
 
 def fit_references(rows, axes, hub_neighbors):
     """Return the `Reference` of each view from its rows in the axes of hubness."""
-    n_neighbors = min(hub_neighbors, *map(len, rows))
-    means = [float(hub.mean()) for hub in all_hubness(rows, rows, n_neighbors)]
+    hubs = all_hubness(rows, rows, hub_neighbors)
+    means = [float(hub.mean()) if len(hub) else 0.0 for hub in hubs]
     return [
-        Reference(own, axes, n_neighbors, mean)
+        Reference(own, axes, hub_neighbors, mean)
         for own, mean in zip(rows, means, strict=True)
     ]
 

@@ -11,9 +11,14 @@ STRENGTH = 0.65
 def hubness(F, others, n_neighbors):
     """Return the mean similarity of rows to their nearest reference rows.
 
-    `others` are the reference rows in each of the other views.
+    `others` are the reference rows in each of the other views. Those of views that no
+    reference row has do not count.
     """
-    return sum(neighbor_means(F, rows, n_neighbors) for rows in others) / len(others)
+    others = [rows for rows in others if len(rows)]
+    total = F.new_zeros(len(F))
+    for rows in others:
+        total += neighbor_means(F, rows, min(n_neighbors, len(rows)))
+    return total / max(1, len(others))
 
 
 def append_hubness(F, hub, metric, slot, n_views):
