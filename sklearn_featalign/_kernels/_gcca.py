@@ -83,7 +83,7 @@ def fit_shared(moments, ranks, ridge, n_components):
     Of more than two views it needs more variates than components: what only some of
     them share comes late.
     """
-    n_variates = n_components * max(2, len(ranks)) // 2
+    n_variates = n_components * 3 // 2 if len(ranks) > 2 else n_components
     variates = fit_variates(moments, ranks, ridge, n_variates)
     shares, axes = shared_components(variates.values, variates.vectors, n_components)
     maps = Maps(*([M @ axes for M in matrices] for matrices in fit_maps(variates)))
@@ -225,11 +225,9 @@ def shared_components(values, vectors, n_components):
         return (values / values[0])[:n_components], axes[:, :n_components]
     predictions = [Q * (len(vectors) * values).sqrt() for Q in vectors]
     hats = [T.T @ T for T in predictions]
-    pairs = [(first + second) / 2 for first, second in combinations(hats, 2)]
-    scale = max(torch.linalg.matrix_norm(H, 2) for H in pairs)
     total = 0.0
-    for H in pairs:
-        shares, axes = torch.linalg.eigh(H / scale)
+    for first, second in combinations(hats, 2):
+        shares, axes = torch.linalg.eigh((first + second) / 2)
         total = total + axes * shares.clamp_(min=0) ** _POWER_MEAN_EXPONENT @ axes.T
     powers, axes = torch.linalg.eigh(total)
     shares = (powers / powers[-1]).clamp_(min=_SMALLEST) ** (1 / _POWER_MEAN_EXPONENT)

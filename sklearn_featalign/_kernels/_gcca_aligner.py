@@ -61,10 +61,10 @@ class KernelGCCAAligner(LandmarkAligner):
     linear : float or "auto", default="auto"
         Share of the linear kernel in the sum of the two, from 0 to 1. The larger, the
         more nearly networks are linear images of one another. Even at 1 a bandwidth for
-        `c` must exist. "auto" is the best of .4, .7 and .9 for rows that are left out,
-        or .7 if less than 100 are, which are all of 100 to 500 paired rows and 400 or
-        more of others. It fits two to six times, once for each value of the share and
-        each group of rows.
+        `c` must exist. "auto" is the best of .4, .7 and .9 for rows that are left out:
+        all of 100 to 500 paired rows, of more a fifth and at least 400. It takes a fit
+        for each value and each of up to five groups of rows. With fewer rows, or more
+        than two views, it is .7.
 
     ridge : float, default=0.1
         Regularisation, where the kernel of a view among its n paired rows has the trace
@@ -214,8 +214,9 @@ class KernelGCCAAligner(LandmarkAligner):
     zero, and a scaler ahead of a classifier would amplify them. For more than two views
     the eigenpairs of :math:`\bigl(\operatorname{mean}_{u < v} (\frac{1}{2} (H_u +
     H_v))^{24} \bigr)^{1/24}` take the place of the variates and of :math:`\mu`, with H
-    the hat matrices, restricted to :math:`V / 2` times as many variates. This power
-    mean keeps what any two views share, where the mean would keep what most of them do.
+    the hat matrices, restricted to the leading variates, one and a half times as many.
+    This power mean keeps what any two views share, where the mean would keep what most
+    of them do.
 
     **Hubness.** Some rows are near to everything and displace the true matches of
     others. CSLS [4]_ subtracts a row's mean similarity to its nearest rows of the other

@@ -74,7 +74,8 @@ def choose(features, moments, F, setting):
     """Return the `Choice` of a `Setting`.
 
     A group of rows is subtracted from the moments, and its rows are searched among each
-    other. The mean reciprocal rank chooses.
+    other. The mean reciprocal rank chooses. Of more than two views nothing is chosen:
+    pairs that are hard to find would decide for the others.
 
     Parameters
     ----------
@@ -86,7 +87,7 @@ def choose(features, moments, F, setting):
     """
     linear, power = setting.linear, setting.power
     slices, size = group_slices(count_rows(features, moments), len(F))
-    if len(slices) * size < _CHOOSING_ROWS:
+    if len(slices) * size < _CHOOSING_ROWS or len(features) > 2:
         linear, power = linear[:1], power[:1]
     if not slices or len(features) == 1:
         return Choice(linear[0], power[0], float("nan"), 0)
