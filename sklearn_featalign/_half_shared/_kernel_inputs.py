@@ -10,21 +10,20 @@ import torch
 from sklearn_featalign import _memory
 from sklearn_featalign._half_shared._cca import Start, apply_affine
 from sklearn_featalign._kernels._bandwidth import (
-    Kernel,
     distances_to_landmarks,
     fit_bandwidth,
     zero_share,
 )
 from sklearn_featalign._kernels._features import (
     FeatureMap,
+    as_features,
     extended_features,
     fit_features,
 )
 from sklearn_featalign._kernels._frames import Frame, fit_frame, frame_features
-from sklearn_featalign._kernels._gcca import fit_shared, fixed_rotation
+from sklearn_featalign._kernels._gcca import fit_shared, output_maps
 from sklearn_featalign._kernels._moments import add, moments_of, sum_of_products
 from sklearn_featalign._kernels._scaling import (
-    Scaling,
     coordinates,
     fit_scaling,
 )
@@ -62,11 +61,7 @@ class KernelInputs(NamedTuple):
 
 def load_kernel_inputs(state):
     """Return `KernelInputs` from the dict that a fitted aligner keeps."""
-    features = state["features"]
-    kernel = features["kernel"]
-    kernel = Kernel(**kernel | {"scaling": Scaling(**kernel["scaling"])})
-    features = FeatureMap(kernel, features["landmarks"], features["root"])
-    return KernelInputs(features, Frame(**state["frame"]))
+    return KernelInputs(as_features(state["features"]), Frame(**state["frame"]))
 
 
 def fit_kernel_inputs(Z, present, landmarks, shared):
@@ -162,11 +157,10 @@ def fit_kernel_start(rows, inputs, ridge, n_components):
         moments = add(moments, moments_of(torch.cat(F, dim=1), n_present[where]))
     widths = [Z.shape[1] for Z in rows.Z]
     shared = fit_shared(moments, widths, ridge, n_components)
-    matrices = [M * shared.shares**_POWER for M in shared.maps.features]
     bases = [to_inputs.frame.basis for to_inputs in inputs]
-    rotation = fixed_rotation(matrices, bases)
+    matrices, _ = output_maps(shared, _POWER, bases)
     maps = [
-        Affine(M[:-1] @ rotation / width**0.5, M[-1] @ rotation)
+        Affine(M[:-1] / width**0.5, M[-1])
         for M, width in zip(matrices, widths, strict=True)
     ]
     outputs = [apply_affine(Z, A) for Z, A in zip(rows.Z, maps, strict=True)]

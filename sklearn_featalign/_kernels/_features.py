@@ -8,7 +8,11 @@ from typing import NamedTuple
 
 import torch
 
-from sklearn_featalign._kernels._bandwidth import Kernel, affinities_between
+from sklearn_featalign._kernels._bandwidth import (
+    Kernel,
+    affinities_between,
+    as_kernel,
+)
 from sklearn_featalign._kernels._scaling import coordinates
 from sklearn_featalign._linalg import scale_to_unit_
 
@@ -45,6 +49,11 @@ class Projection(NamedTuple):
     linear: torch.Tensor
     rbf: torch.Tensor
     intercept: torch.Tensor
+
+
+def as_features(state):
+    """Return the dict that a fitted aligner keeps as a `FeatureMap`."""
+    return FeatureMap(**state | {"kernel": as_kernel(state["kernel"])})
 
 
 def fit_features(kernel, landmarks):

@@ -174,6 +174,16 @@ def fit_maps(variates):
     return Maps(features, predictions, [Q / values.sqrt() for Q in vectors])
 
 
+def output_maps(shared, power, bases):
+    """Return the map of framed features of each view to the output, and its rotation.
+
+    Components are weighted by a power of their shares; `bases` are those of the frames.
+    """
+    matrices = [M * shared.shares**power for M in shared.maps.features]
+    rotation = fixed_rotation(matrices, bases)
+    return [M @ rotation for M in matrices], rotation
+
+
 def fixed_rotation(matrices, bases):
     r"""Return the rotation of the output.
 

@@ -9,8 +9,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_featalign._base import count_views, has_pairs
-from sklearn_featalign._kernels._bandwidth import as_kernel
-from sklearn_featalign._kernels._features import FeatureMap, Projection, fit_features
+from sklearn_featalign._kernels._features import Projection, as_features, fit_features
 from sklearn_featalign._kernels._gcca_choice import choose
 from sklearn_featalign._kernels._gcca_views import (
     Reference,
@@ -526,10 +525,7 @@ class KernelGCCAAligner(LandmarkAligner):
         """Return the `FeatureMap` of each view, on a device."""
         self._check_has_sums()
         state = to_torch(self._sums["features"], device)
-        return {
-            name: FeatureMap(**parts | {"kernel": as_kernel(parts["kernel"])})
-            for name, parts in state.items()
-        }
+        return {name: as_features(parts) for name, parts in state.items()}
 
     def _load_view(self, name, rows):
         views = self._solved()["views"]

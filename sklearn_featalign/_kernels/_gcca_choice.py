@@ -10,12 +10,12 @@ from sklearn_featalign._kernels._gcca_views import (
     all_hubness,
     framed,
     has_hubness,
-    hub_rows,
+    leading,
     left_out_rows,
+    output_rows,
 )
 from sklearn_featalign._kernels._hubness import STRENGTH
 from sklearn_featalign._kernels._moments import moments_of, subtract
-from sklearn_featalign._linalg import unit_rows
 from sklearn_featalign._similarity import own_ranks
 
 # A group of rows that is left out has at most this many rows, and at most a fifth of
@@ -140,13 +140,11 @@ def leave_out(data, F, rows, setting):
 def group_ranks(group, power, setting):
     """Return the ranks of a group's rows, for each ordered pair of views."""
     shares, predictions, present, references = group
-    weights = shares**power
-    rows = [unit_rows(part * weights) for part in predictions]
+    rows = output_rows(predictions, shares, power)
     bias = [part.new_zeros(len(part)) for part in rows]
     if references is not None:
-        references = hub_rows(references, weights)
-        leading = hub_rows(predictions, weights)
-        hubs = all_hubness(leading, references, setting.hub_neighbors)
+        references = leading(output_rows(references, shares, power))
+        hubs = all_hubness(leading(rows), references, setting.hub_neighbors)
         bias = [-STRENGTH * hub for hub in hubs]
     ranks = []
     for u, v in permutations(range(len(rows)), 2):

@@ -22,8 +22,8 @@ from sklearn_featalign._kernels._frames import (
 from sklearn_featalign._kernels._gcca import (
     extended_slices,
     fit_shared,
-    fixed_rotation,
     left_out,
+    output_maps,
 )
 from sklearn_featalign._kernels._hubness import append_hubness, hubness
 from sklearn_featalign._kernels._moments import sum_of_products, symmetric
@@ -211,18 +211,16 @@ def fit_views(features, data, kept, setting, power):
     power : float
     """
     shared = fit_shared(data.moments, data.ranks, setting.ridge, setting.n_components)
-    weights = shared.shares**power
-    matrices = [M * weights for M in shared.maps.features]
-    rotation = fixed_rotation(matrices, data.bases)
+    matrices, rotation = output_maps(shared, power, data.bases)
     references = [None] * len(features)
     if has_hubness(features, setting):
-        rows = hub_rows(left_out_rows([kept], data, shared), weights)
+        rows = output_rows(left_out_rows([kept], data, shared), shared.shares, power)
         axes = rotation[:HUB_AXES].T
-        references = fit_references(rows, axes, setting.hub_neighbors)
+        references = fit_references(leading(rows), axes, setting.hub_neighbors)
     views = {}
     parts = zip(features.items(), data.frames, matrices, references, strict=True)
     for (name, feature), frame, M, reference in parts:
-        projection = as_projection(feature, unframe(M @ rotation, frame))
+        projection = as_projection(feature, unframe(M, frame))
         kernel = feature.kernel
         if single_error(projection, feature) > _SINGLE_RTOL:
             kernel = kernel._replace(allows_single=False)
@@ -251,9 +249,14 @@ def left_out_rows(parts, data, shared):
     return list(map(torch.cat, zip(*predictions, strict=True)))
 
 
-def hub_rows(predictions, weights):
-    """Return the leading columns of rows of each view, by which hubness goes."""
-    return [unit_rows(part * weights)[:, :HUB_AXES] for part in predictions]
+def output_rows(predictions, shares, power):
+    """Return rows of each view as in the output, but for its rotation."""
+    return [unit_rows(part * shares**power) for part in predictions]
+
+
+def leading(rows):
+    """Return the columns of rows of each view by which hubness goes."""
+    return [part[:, :HUB_AXES] for part in rows]
 
 
 def fit_references(rows, axes, hub_neighbors):
