@@ -9,6 +9,11 @@ from sklearn.preprocessing import normalize
 
 from sklearn_featalign._kernels import _eigen
 from sklearn_featalign._kernels._eigen import leading_eigenpairs
+from sklearn_featalign._kernels._frames import (
+    fit_frame,
+    frame_features,
+    mixed_frame,
+)
 from sklearn_featalign._kernels._gcca import (
     fit_maps,
     fit_variates,
@@ -70,15 +75,45 @@ def test_leading_eigenpairs_of_a_large_matrix(monkeypatch):
     Q = np.linalg.qr(rng.normal(size=(600, 600)))[0]
     values = np.exp(-np.arange(600) / 40)
     S = torch.from_numpy(Q * values @ Q.T)
-    exact = leading_eigenpairs(S, 50)
+    exact = leading_eigenpairs(S, 50, 600)
     np.testing.assert_allclose(exact[0], values[:50], rtol=1e-10)
     monkeypatch.setattr(_eigen, "_COMPLETE", 100)
-    found, vectors = leading_eigenpairs(S, 50)
+    found, vectors = leading_eigenpairs(S, 50, 600)
     np.testing.assert_allclose(found, values[:50], rtol=1e-3)
     np.testing.assert_allclose(vectors.T @ vectors, np.eye(50), atol=1e-10)
     overlaps = np.abs((vectors.numpy() * Q[:, :50]).sum(0))
     np.testing.assert_allclose(overlaps[:30], 1, atol=1e-8)
     assert overlaps.min() > 0.9
+
+
+def test_eigenpairs_of_a_matrix_of_low_rank():
+    rng = np.random.default_rng(0)
+    B = torch.from_numpy(rng.normal(size=(90, 40)) * np.exp(-np.arange(40) / 4))
+    values, vectors = leading_eigenpairs(B @ B.T, 30, 40)
+    np.testing.assert_allclose(values, torch.linalg.svdvals(B)[:30] ** 2, rtol=1e-8)
+    np.testing.assert_allclose(B @ (B.T @ vectors), vectors * values, atol=1e-10)
+
+
+@pytest.mark.parametrize("n_samples", [12, 60])
+@pytest.mark.parametrize("linear", [0, 0.3, 1])
+def test_mixed_frames_have_the_kernel_of_both_parts(n_samples, linear):
+    rng = np.random.default_rng(0)
+    widths, mean = (7, 20), rng.normal(size=27)
+    new = rng.normal(size=(5, 27)) + mean
+    X = rng.normal(size=(n_samples, 27)) + mean
+    F, G = (torch.from_numpy(np.c_[rows, np.ones(len(rows))]) for rows in (X, new))
+    balanced = fit_frame(F.T @ F, widths)
+    frame, factors = mixed_frame(balanced, widths, linear)
+    framed = frame_features(F, frame)[:, :-1]
+    again = frame_features(F, balanced)[:, :-1] * factors
+    np.testing.assert_allclose(framed, again, atol=1e-10)
+    parts = np.split(X - X.mean(0), [7], axis=1), np.split(new - X.mean(0), [7], axis=1)
+    kernel = sum(
+        share * n_samples * A_new @ A.T / np.square(A).sum()
+        for share, A, A_new in zip((linear, 1 - linear), *parts, strict=True)
+    )
+    found = frame_features(G, frame)[:, :-1] @ framed.T
+    np.testing.assert_allclose(found, kernel, atol=1e-10)
 
 
 def test_variates_are_the_eigenvectors_of_the_mean_hat_matrix():

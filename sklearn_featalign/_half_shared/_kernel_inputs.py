@@ -20,7 +20,12 @@ from sklearn_featalign._kernels._features import (
     extended_features,
     fit_features,
 )
-from sklearn_featalign._kernels._frames import Frame, fit_frame, frame_features
+from sklearn_featalign._kernels._frames import (
+    Frame,
+    fit_frame,
+    frame_features,
+    mixed_frame,
+)
 from sklearn_featalign._kernels._gcca import fit_shared, output_maps
 from sklearn_featalign._kernels._moments import add, moments_of, sum_of_products
 from sklearn_featalign._kernels._scaling import (
@@ -95,7 +100,8 @@ def fit_kernel_inputs(Z, present, landmarks, shared):
     batches = Z[shared & present].split(_memory.FLOAT64_ROWS)
     F = (extended_features(X, features) for X in batches)
     own = sum_of_products(F, sum(features.widths) + 1)
-    return KernelInputs(features, fit_frame(own, features.widths, _LINEAR))
+    frame, _ = mixed_frame(fit_frame(own, features.widths), features.widths, _LINEAR)
+    return KernelInputs(features, frame)
 
 
 def mean_affinity(sample, landmarks, scaling):

@@ -6,6 +6,9 @@ import torch
 # decomposed completely.
 _COMPLETE = 2600
 
+# A matrix of at most this rank, relative to its size, is decomposed within its range.
+_LOW_RANK = 0.6
+
 # Dimensions beyond those wanted, as a share of these.
 _OVERSAMPLING = 1 / 8
 
@@ -13,9 +16,10 @@ _OVERSAMPLING = 1 / 8
 _DEGREE = 8
 
 
-def leading_eigenpairs(S, k):
+def leading_eigenpairs(S, k, rank):
     """Return the k largest eigenvalues, in descending order, and their eigenvectors.
 
+    `rank` is that of S, at most. Far below its size, S is decomposed within its range.
     Of a large matrix they are sought in a subspace of little more than k dimensions,
     from fixed random numbers by two powers of S and one Chebyshev filter (Zhou, Saad,
     Tiago and Chelikowsky 2006, "Self-consistent-field calculations using
@@ -23,6 +27,10 @@ def leading_eigenpairs(S, k):
     those at the end of the k are mixed with what follows.
     """
     size = len(S)
+    if rank <= size * _LOW_RANK:
+        X = torch.linalg.qr(S @ fixed_normal(size, rank, S)).Q
+        values, vectors = leading_eigenpairs(X.T @ (S @ X), k, rank)
+        return values, X @ vectors
     if size <= max(_COMPLETE, 3 * k):
         values, vectors = torch.linalg.eigh(S)
         return values.flip(0)[:k], vectors.flip(1)[:, :k]

@@ -10,6 +10,9 @@ from sklearn_featalign._kernels._moments import centred
 # A kernel has no spread if centring leaves at most this share of its squares.
 _SPREAD_RTOL = 1e-13
 
+# Smaller factors are rounding errors of directions that a share of 0 or 1 drops.
+_SMALLEST_FACTOR = 1e-10
+
 
 class Frame(NamedTuple):
     """The map ``(features - mean) * scale @ basis``; no basis is the identity."""
@@ -24,12 +27,13 @@ class Frame(NamedTuple):
         return len(self.mean) if self.basis is None else self.basis.shape[1]
 
 
-def fit_frame(own, widths, linear):
-    """Fit the frame of a view.
+def fit_frame(own, widths):
+    """Fit the frame of a view in which the linear and the RBF kernel are alike.
 
-    Framed features F have a kernel ``F @ F.T`` of trace n over the n rows, of which the
-    linear kernel has a share. Its squares are kept whatever the basis, since fewer rows
-    than features span as many dimensions as there are rows.
+    Framed features F have a kernel ``F @ F.T`` of trace n over the n rows, of which
+    each of the two kernels has half. Fewer rows than features span as many dimensions
+    as there are rows: then the basis is one of these, in which the linear kernel is
+    diagonal.
 
     Parameters
     ----------
@@ -37,8 +41,6 @@ def fit_frame(own, widths, linear):
         Sums of products of the extended features of the view.
     widths : tuple of int
         Numbers of linear and of RBF features.
-    linear : float
-        Share of the linear kernel in the trace.
 
     Raises
     ------
@@ -49,27 +51,45 @@ def fit_frame(own, widths, linear):
     mean = own[:-1, -1] / n_rows
     squares = own.diagonal()[:-1]
     spreads = squares - n_rows * mean.square()
-    parts = zip(
-        spreads.split(widths), squares.split(widths), (linear, 1 - linear), strict=True
-    )
-    scale = torch.cat([kernel_scale(*part, n_rows) for part in parts])
+    parts = zip(spreads.split(widths), squares.split(widths), strict=True)
+    scale = torch.cat([kernel_scale(*part, n_rows / 2) for part in parts])
     frame = Frame(mean, scale, None)
     if n_rows >= len(mean):
         return frame
     C = frame_products(own, frame, frame)[:-1, :-1]
-    sketch = C @ fixed_normal(len(C), int(n_rows), C)
-    return frame._replace(basis=torch.linalg.qr(sketch).Q)
+    basis = torch.linalg.qr(C @ fixed_normal(len(C), int(n_rows), C)).Q
+    linear = basis[: widths[0]]
+    rotation = torch.linalg.eigh(linear.T @ linear).eigenvectors
+    return frame._replace(basis=basis @ rotation)
 
 
-def kernel_scale(spreads, squares, share, n_rows):
-    """Return the scales of features that give their kernel its share of the trace."""
+def mixed_frame(frame, widths, linear):
+    """Return the frame in which the linear kernel has a share, and factors.
+
+    The features of the rows that the frame was fitted to are those of the frame given
+    times the factors: any mixture of the two kernels is diagonal in its basis.
+    """
+    weights = torch.repeat_interleave(
+        frame.mean.new_tensor([2 * linear, 2 * (1 - linear)]),
+        torch.tensor(widths, device=frame.mean.device),
+    )
+    if frame.basis is None:
+        factors = weights.sqrt()
+        return frame._replace(scale=frame.scale * factors), factors
+    factors = (weights @ frame.basis.square()).sqrt()
+    inverse = torch.where(factors > _SMALLEST_FACTOR, 1 / factors, 0.0)
+    return frame._replace(basis=weights[:, None] * frame.basis * inverse), factors
+
+
+def kernel_scale(spreads, squares, trace):
+    """Return the scales of features that give their kernel a trace."""
     total = float(spreads.sum())
     if total <= _SPREAD_RTOL * float(squares.sum()):
         raise ValueError(
             "The rows that have another view as well are all equal in this one, up to "
             "rounding errors: there is nothing to align."
         )
-    return torch.full_like(spreads, (share * n_rows / total) ** 0.5)
+    return torch.full_like(spreads, (trace / total) ** 0.5)
 
 
 def frame_products(products, left, right):

@@ -124,7 +124,8 @@ def fit_variates(moments, ranks, ridge, n_components):
         C = torch.linalg.solve_triangular(factors[v], C.T, upper=False)
         blocks[u, v] = C.T
     S = symmetric(blocks)
-    values, vectors = leading_eigenpairs(S, min(n_components, len(S)))
+    rank = min(count_rows(moments, ranks), len(S))
+    values, vectors = leading_eigenpairs(S, min(n_components, rank), rank)
     # Rounding errors of sums over n rows are amplified up to 1 / ridge.
     n_rows = float(max(counts))
     noise = max(_SMALLEST * float(values[0]), rounding_of_sums(n_rows) / ridge)
@@ -136,6 +137,15 @@ def extended_slices(ranks):
     """Return the columns of each view, with its column of ones, among all views."""
     ends = accumulate((rank + 1 for rank in ranks), initial=0)
     return [slice(*pair) for pair in pairwise(ends)]
+
+
+def count_rows(moments, ranks):
+    """Return the number of rows that moments of framed features are sums over."""
+    ones = [view.stop - 1 for view in extended_slices(ranks)]
+    return sum(
+        round(float(products.diagonal()[ones].sum()) / count)
+        for count, products in moments.items()
+    )
 
 
 def ridge_factor(own, mean, ridge):

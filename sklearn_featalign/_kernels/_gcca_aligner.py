@@ -490,10 +490,11 @@ class KernelGCCAAligner(LandmarkAligner):
             _POWERS if self.power == "auto" else (float(self.power),),
             int(self.hub_neighbors),
         )
-        F = stacked_features(sums.kept, columns, sums.features)
-        choice = choose(sums.features, sums.moments, F, setting)
-        data = framed(sums.features, sums.moments, choice.linear)
-        views = fit_views(sums.features, data, F, setting, choice.power)
+        kept = stacked_features(sums.kept, columns, sums.features)
+        data = framed(sums.features, sums.moments, kept)
+        choice = choose(data, setting)
+        mixed = data.mixed(choice.linear)
+        views = fit_views(sums.features, mixed, data.kept, setting, choice.power)
         first = next(iter(views.values()))
         return {
             "views": {name: to_numpy(view) for name, view in views.items()},

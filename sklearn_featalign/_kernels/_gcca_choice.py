@@ -5,10 +5,9 @@ from typing import NamedTuple
 
 import torch
 
-from sklearn_featalign._kernels._gcca import extended_slices, fit_shared
+from sklearn_featalign._kernels._gcca import count_rows, fit_shared
 from sklearn_featalign._kernels._gcca_views import (
     all_hubness,
-    framed,
     has_hubness,
     leading,
     left_out_rows,
@@ -70,7 +69,7 @@ class Group(NamedTuple):
     references: list | None
 
 
-def choose(features, moments, F, setting):
+def choose(data, setting):
     """Return the `Choice` of a `Setting`.
 
     A group of rows is subtracted from the moments, and its rows are searched among each
@@ -79,37 +78,26 @@ def choose(features, moments, F, setting):
 
     Parameters
     ----------
-    features : dict of str to FeatureMap
-    moments : dict of int to tensor
-    F : tensor of shape (n_kept, n_features)
-        Stacked features of the rows that can be left out.
+    data : Framed
     setting : Setting
     """
     linear, power = setting.linear, setting.power
-    slices, size = group_slices(count_rows(features, moments), len(F))
-    if len(slices) * size < _CHOOSING_ROWS or len(features) > 2:
+    n_views = len(data.frames)
+    ranks = [frame.rank for frame in data.frames]
+    slices, size = group_slices(count_rows(data.moments, ranks), len(data.kept))
+    if len(slices) * size < _CHOOSING_ROWS or n_views > 2:
         linear, power = linear[:1], power[:1]
-    if not slices or len(features) == 1:
+    if not slices or n_views == 1:
         return Choice(linear[0], power[0], float("nan"), 0)
     found = {}
     for share in linear:
-        data = framed(features, moments, share)
-        groups = [leave_out(data, F, rows, setting) for rows in slices]
+        mixed = data.mixed(share)
+        groups = [leave_out(mixed, data.kept, rows, setting) for rows in slices]
         for p in power:
             ranks = [group_ranks(group, p, setting) for group in groups]
             found[share, p] = [mean_of(f, ranks) for f in (reciprocal, top_one)]
     best = max(product(linear, power), key=lambda choice: found[choice][0])
     return Choice(*best, found[best][1], size)
-
-
-def count_rows(features, moments):
-    """Return the number of rows that the moments are sums over."""
-    columns = extended_slices(sum(feature.widths) for feature in features.values())
-    ones = [view.stop - 1 for view in columns]
-    return sum(
-        round(float(products.diagonal()[ones].sum()) / count)
-        for count, products in moments.items()
-    )
 
 
 def group_slices(n_rows, n_kept):
@@ -122,7 +110,7 @@ def group_slices(n_rows, n_kept):
 
 
 def leave_out(data, F, rows, setting):
-    """Return the `Group` of a slice of rows with stacked features F."""
+    """Return the `Group` of a slice of rows of the stacked framed features F."""
     held = data.features(F[rows])
     present = [part[:, -1] > 0 for part in held]
     own = moments_of(torch.cat(held, dim=1), sum(mask.int() for mask in present))

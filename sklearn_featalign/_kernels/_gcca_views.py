@@ -1,5 +1,6 @@
 """The fit of all views of `KernelGCCAAligner` from their moments."""
 
+from functools import partial
 from itertools import combinations_with_replacement
 from typing import NamedTuple
 
@@ -17,6 +18,7 @@ from sklearn_featalign._kernels._frames import (
     fit_frame,
     frame_features,
     frame_products,
+    mixed_frame,
     unframe,
 )
 from sklearn_featalign._kernels._gcca import (
@@ -146,11 +148,44 @@ def stacked_features(X, columns, features):
 
 
 class Framed(NamedTuple):
-    """Moments in the frames of the views, whose stacked features have these columns."""
+    """Moments in frames in which the kernels of a view have equal shares.
 
-    columns: list
+    Attributes
+    ----------
+    frames : list of Frame
+    widths : list of tuple of int
+        Numbers of linear and of RBF features of each view.
+    moments : dict of int to tensor
+    kept : tensor of shape (n_kept, n_features)
+        Stacked framed features of the rows that were kept.
+    """
+
+    frames: list
+    widths: list
+    moments: dict
+    kept: torch.Tensor
+
+    def mixed(self, linear):
+        """Return the `Mixed` moments that give the linear kernels a share."""
+        parts = map(partial(mixed_frame, linear=linear), self.frames, self.widths)
+        frames, factors = zip(*parts, strict=True)
+        factors = torch.cat([torch.cat([f, f.new_ones(1)]) for f in factors])
+        moments = {
+            count: (products * factors).mul_(factors[:, None])
+            for count, products in self.moments.items()
+        }
+        return Mixed(frames, moments, factors)
+
+
+class Mixed(NamedTuple):
+    """Moments in frames in which the kernels of a view have the shares that are wanted.
+
+    `factors` are those of the stacked features of `Framed`.
+    """
+
     frames: list
     moments: dict
+    factors: torch.Tensor
 
     @property
     def ranks(self):
@@ -163,26 +198,24 @@ class Framed(NamedTuple):
         return [frame.basis for frame in self.frames]
 
     def features(self, F):
-        """Return stacked features in the frames, for each view."""
-        return [
-            frame_features(F[:, u], frame)
-            for u, frame in zip(self.columns, self.frames, strict=True)
-        ]
+        """Return stacked features of `Framed` in these frames, for each view."""
+        F = F * self.factors
+        return [F[:, u] for u in extended_slices(self.ranks)]
 
 
-def framed(features, moments, linear):
-    """Return moments in the frames of the views, with a share of the linear kernel."""
+def framed(features, moments, F):
+    """Return `Framed` moments, with the rows that have the stacked features F."""
     widths = [feature.widths for feature in features.values()]
     columns = extended_slices(map(sum, widths))
-    frames = []
-    for u, width in zip(columns, widths, strict=True):
-        own = sum(products[u, u] for products in moments.values())
-        frames.append(fit_frame(own, width, linear))
+    own = [sum(M[u, u] for M in moments.values()) for u in columns]
+    frames = list(map(fit_frame, own, widths))
     moments = {
         count: frame_moments(products, columns, frames)
         for count, products in moments.items()
     }
-    return Framed(columns, frames, moments)
+    parts = zip(columns, frames, strict=True)
+    kept = torch.cat([frame_features(F[:, u], frame) for u, frame in parts], dim=1)
+    return Framed(frames, widths, moments, kept)
 
 
 def frame_moments(products, columns, frames):
@@ -204,9 +237,9 @@ def fit_views(features, data, kept, setting, power):
     Parameters
     ----------
     features : dict of str to FeatureMap
-    data : Framed
+    data : Mixed
     kept : tensor of shape (n_kept, n_features)
-        Stacked features of the rows that measure hubness.
+        Stacked framed features of the rows that measure hubness.
     setting : Setting
     power : float
     """
@@ -236,8 +269,8 @@ def has_hubness(views, setting):
 def left_out_rows(parts, data, shared):
     """Return predictions of the components for the rows that have each view.
 
-    Each row is left out of the regression; see `left_out`. Parts are stacked features
-    of some rows each.
+    Each row is left out of the regression; see `left_out`. Parts are stacked framed
+    features of some rows each.
     """
     predictions = []
     for rows in (rows for part in parts for rows in part.split(_LEVERAGE_ROWS)):
