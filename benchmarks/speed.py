@@ -2,7 +2,7 @@
 
     python benchmarks/speed.py
     python benchmarks/speed.py rbf field
-    python benchmarks/speed.py aligners --n-landmarks 3000 --n-rounds 1
+    python benchmarks/speed.py gcca --n-fitted-pairs 3000 --n-rounds 1
 
 Data are random features with 64 hidden dimensions. Times are medians of several rounds
 (A B A B ...) after one that is not counted, with the least and the most. Ratios that
@@ -18,22 +18,21 @@ networks   an epoch of half-shared networks beside a bare loop; the document's t
 field      one evaluation of the exact field beside its matrix products; flows with few
            of many charges; the published network flow
 imports    of the package beside those of torch, scikit-learn and skorch
-aligners   KernelGCCAAligner beside RBFAutoScaleAligner
+gcca       KernelGCCAAligner: its fit beside its own products and factorisations, its
+           transform beside RBFAutoScaleAligner; pairs that stream through a process
 """
 
 import argparse
 import platform
-from functools import partial
 
 import torch
 from _generated import make_features
-from _runs import compare_times, print_table, write_json
+from _runs import print_table, write_json
 from _speed.field import time_compressed, time_evaluations, time_flows
+from _speed.gcca import time_gcca, time_stream
 from _speed.networks import time_epochs, time_toy
 from _speed.process import time_imports, time_rows
 from _speed.rbf import time_fits, time_transforms
-
-from sklearn_featalign import KernelGCCAAligner, RBFAutoScaleAligner
 
 
 def run_rbf(args):
@@ -80,27 +79,12 @@ def run_imports(args):
     return {"Imports": time_imports(args.n_rounds)}
 
 
-def run_aligners(args):
-    """Return the tables of the two aligners with landmarks."""
-    n_landmarks, width = args.n_landmarks, args.n_features
-    X = make_features(n_landmarks + args.n_samples // 2, 2 * width)
-    landmarks, rows = X[:n_landmarks], X[n_landmarks:, :width]
-    params = {"views": [width] * 2, "n_landmarks": None}
-    base = "RBFAutoScaleAligner, ridge"
-    aligners = {
-        base: RBFAutoScaleAligner(normalize="ridge", **params),
-        "KernelGCCAAligner, no hubness": KernelGCCAAligner(hub_neighbors=0, **params),
-        "KernelGCCAAligner": KernelGCCAAligner(**params),
-    }
-    fits = {name: partial(a.fit, landmarks) for name, a in aligners.items()}
-    transforms = {
-        name: partial(a.transform_view, rows, 0) for name, a in aligners.items()
-    }
-    title = f"{n_landmarks} landmarks, two views of {width} columns"
-    of_one_view = f"Transform, {len(rows)} rows of one view, {title}"
-    fit_times = compare_times(fits, args.n_rounds, base)
-    transform_times = compare_times(transforms, args.n_rounds, base)
-    return {f"Fit, {title}": fit_times, of_one_view: transform_times}
+def run_gcca(args):
+    """Return the tables of KernelGCCAAligner."""
+    sizes = args.n_fitted_pairs, args.n_samples // 2, args.n_features, args.n_landmarks
+    tables = time_gcca(*sizes, min(3, args.n_rounds))
+    title = f"Streams of pairs, 2 x {args.n_streamed_features} columns, whole process"
+    return tables | {title: time_stream(args.n_streamed, args.n_streamed_features)}
 
 
 PARTS = {
@@ -109,13 +93,15 @@ PARTS = {
     "networks": run_networks,
     "field": run_field,
     "imports": run_imports,
-    "aligners": run_aligners,
+    "gcca": run_gcca,
 }
 SIZES = {
     "n-fitted": (4000, "rows of a fit, all landmarks"),
     "n-samples": (20000, "rows to transform"),
     "n-features": (1280, ""),
     "n-landmarks": (1000, ""),
+    "n-fitted-pairs": (10000, "of KernelGCCAAligner"),
+    "n-streamed-features": (128, "of a view"),
     "n-paired": (5000, "rows to train on"),
     "n-epochs": (3000, "of the author's recipe"),
     "n-seeds": (5, "of the toy"),
@@ -135,6 +121,7 @@ def parse_arguments():
         parser.add_argument(f"--{name}", type=int, default=default, help=text)
     many = {"type": int, "nargs": "+"}
     parser.add_argument("--n-rows", default=[50000, 100000, 200000], **many)
+    parser.add_argument("--n-streamed", default=[100000, 300000, 1000000], **many)
     parser.add_argument("--n-flowing", default=[10000, 50000], **many)
     parser.add_argument("--json", metavar="FILE")
     args = parser.parse_args()

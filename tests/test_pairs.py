@@ -267,7 +267,8 @@ def test_times_are_taken_in_turn():
 SMALL = (
     "--n-fitted 60 --n-samples 80 --n-features 8 --n-landmarks 30 --n-paired 50 "
     "--n-epochs 2 --n-seeds 1 --n-charged 300 --n-charges 60 --n-rows 2000 3000 "
-    "--n-flowing 200 --n-rounds 1"
+    "--n-flowing 200 --n-rounds 1 --n-fitted-pairs 60 --n-streamed 100 200 "
+    "--n-streamed-features 8"
 )
 PARTS = {
     "rbf": ("Fit, 60 rows of 8 columns", "error of c", "Nystroem"),
@@ -275,7 +276,7 @@ PARTS = {
     "networks": ("An epoch: 50 rows", "the author's recipe"),
     "field": ("Evaluations of the field", "change, rms", "published network"),
     "imports": ("Imports", "sklearn_featalign"),
-    "aligners": ("Fit, 30 landmarks, two views of 8 columns", "no hubness"),
+    "gcca": ("Fit, two views of 8 columns", "no hubness", "slope of logs"),
 }
 
 
@@ -283,6 +284,14 @@ PARTS = {
 # held by tests/test_speed.py, and the processes of the memory are among the slow tests.
 ANSWERS = {
     "imports": "torch rich",
+    "gcca": json.dumps(
+        {
+            "partial_fit s": 1.5,
+            "partial_fit MiB": 2,
+            "solution s": 0.5,
+            "solution MiB": 3,
+        }
+    ),
     "memory": json.dumps(
         {"fit s": 1.5, "fit MiB": 2, "transform s": 0.5, "transform MiB": 3}
     ),
@@ -293,7 +302,10 @@ ANSWERS = {
     ("part", "answer"),
     [
         *(pytest.param(part, ANSWERS.get(part), id=part) for part in PARTS),
-        pytest.param("memory", None, id="memory measured", marks=pytest.mark.slow),
+        *(
+            pytest.param(part, None, id=f"{part} measured", marks=pytest.mark.slow)
+            for part in ("memory", "gcca")
+        ),
     ],
 )
 def test_each_part_of_the_speed_table(part, answer, tmp_path, monkeypatch, capsys):
