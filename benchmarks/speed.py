@@ -26,7 +26,6 @@ import argparse
 import platform
 
 import torch
-from _generated import make_features
 from _runs import print_table, write_json
 from _speed.field import time_compressed, time_evaluations, time_flows
 from _speed.gcca import time_gcca, time_stream

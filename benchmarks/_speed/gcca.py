@@ -8,11 +8,11 @@ import pandas as pd
 import torch
 from _generated import make_features
 from _runs import compare_times, grid, median_text, run, table
-from _speed import process
 
+from _speed import process
 from sklearn_featalign import KernelGCCAAligner, RBFAutoScaleAligner
 
-# A fit of many pairs solves for three shares of the linear kernel, and for the best one.
+# A fit of many pairs solves for three shares of the linear kernel, then for one.
 SOLUTIONS = 4
 # Products of the large matrix in its subspace iteration, and dimensions of that.
 PRODUCTS, OVERSAMPLING = 11, 9 / 8

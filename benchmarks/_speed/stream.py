@@ -6,8 +6,8 @@ import time
 
 import numpy as np
 from _generated import make_features
-from _speed.rows import peak_memory
 
+from _speed.rows import peak_memory
 from sklearn_featalign import KernelGCCAAligner
 
 BATCH = 10000
