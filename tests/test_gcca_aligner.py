@@ -97,10 +97,9 @@ def definition(
         held_out.append(normalize(rows @ W))
 
     def nearest(F, view):
-        others = [G for u, G in enumerate(held_out) if u != view]
-        products = [F @ axes @ axes.T @ G.T for G in others]
-        top = [np.sort(S, axis=1)[:, -hub_neighbors:].mean(1) for S in products]
-        return np.mean(top, axis=0)
+        others = np.vstack([G for u, G in enumerate(held_out) if u != view])
+        products = F @ axes @ axes.T @ others.T
+        return np.sort(products, axis=1)[:, -hub_neighbors:].mean(1)
 
     if len(views) == 1:
         return features, [None]

@@ -18,10 +18,12 @@ from sklearn_featalign._kernels._gcca_views import (
     choose_kept,
     fit_views,
     framed,
+    of_others,
     stacked_features,
     sum_moments,
     view_features,
 )
+from sklearn_featalign._kernels._hubness import append_hubness
 from sklearn_featalign._kernels._landmark_aligner import LandmarkAligner
 from sklearn_featalign._kernels._moments import add
 from sklearn_featalign._torch import (
@@ -75,8 +77,8 @@ class KernelGCCAAligner(LandmarkAligner):
         8 and 12, or 8, chosen together with `linear`.
 
     hub_neighbors : int, default=10
-        Number of reference rows of each other view that measure the hubness of a row,
-        which is its mean similarity to the nearest ones. With 0, and with a single
+        Number of reference rows that measure the hubness of a row, which is its mean
+        similarity to the nearest ones of all other views. With 0, and with a single
         view, there is no column for hubness and rows have unit length, which is what
         classifiers and comparisons within a view need.
 
@@ -222,8 +224,8 @@ class KernelGCCAAligner(LandmarkAligner):
     view. Here these are up to 10,000 training rows, each as predicted without its own
     part in the regression, :math:`(f - h g) / (1 - h)` with h its leverage in the view
     and g its variates. With r the mean similarity, in the 256 leading components, to
-    the `hub_neighbors` nearest, averaged over the other views, less its mean over these
-    rows, the column :math:`1 - .65 r` makes
+    the `hub_neighbors` nearest rows of any other view, less its mean over these rows,
+    the column :math:`1 - .65 r` makes
 
     .. math:: \langle f(x), f(y) \rangle
               + \bigl(1 - .65 \, r(x)\bigr) \bigl(1 - .65 \, r(y)\bigr)
@@ -534,20 +536,22 @@ class KernelGCCAAligner(LandmarkAligner):
         kernel, landmarks = self._load_kernel(state["kernel"], name, rows)
         dtype, device = landmarks.dtype, rows.device
         projection = Projection(**to_torch(state["projection"], device, dtype))
-        references = [
-            None
-            if view["reference"] is None
-            else Reference(**to_torch(view["reference"], device, dtype))
-            for view in views.values()
-        ]
+        slot = list(views).index(name)
+        reference = others = None
+        if state["reference"] is not None:
+            reference = Reference(**to_torch(state["reference"], device, dtype))
+            parts = [view["reference"]["rows"] for view in views.values()]
+            others = of_others([to_torch(part, device, dtype) for part in parts], slot)
         return partial(
             view_features,
             landmarks=landmarks,
             kernel=kernel,
             projection=projection,
-            slot=list(views).index(name),
-            references=references,
-            metric=self.metric,
+            reference=reference,
+            others=others,
+            append=partial(
+                append_hubness, metric=self.metric, slot=slot, n_views=len(views)
+            ),
         )
 
     @property

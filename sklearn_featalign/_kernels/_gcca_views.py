@@ -27,7 +27,7 @@ from sklearn_featalign._kernels._gcca import (
     left_out,
     output_maps,
 )
-from sklearn_featalign._kernels._hubness import append_hubness, hubness
+from sklearn_featalign._kernels._hubness import hubness
 from sklearn_featalign._kernels._moments import sum_of_products, symmetric
 from sklearn_featalign._linalg import squared_norms, unit_rows
 from sklearn_featalign._torch import Rows, with_smaller_batches
@@ -305,22 +305,14 @@ def fit_references(rows, axes, hub_neighbors):
 def all_hubness(rows, references, n_neighbors):
     """Return the hubness of rows of each view, by references of each view."""
     return [
-        hubness(own, references[:v] + references[v + 1 :], n_neighbors)
+        hubness(own, of_others(references, v), n_neighbors)
         for v, own in enumerate(rows)
     ]
 
 
-def with_hubness(F, slot, references, metric):
-    """Return unit rows of the view in a slot, with columns for hubness if it has any.
-
-    `references` has the `Reference` of each view.
-    """
-    own = references[slot]
-    if own is None:
-        return F
-    others = [other.rows for v, other in enumerate(references) if v != slot]
-    hub = hubness(F @ own.axes, others, own.n_neighbors) - own.mean_hubness
-    return append_hubness(F, hub, metric, slot, len(references))
+def of_others(references, slot):
+    """Return the references of all views but the one in a slot, stacked."""
+    return torch.cat(references[:slot] + references[slot + 1 :])
 
 
 def single_error(projection, features):
@@ -337,7 +329,14 @@ def single_error(projection, features):
     return float((noise / torch.linalg.vector_norm(F, dim=1)).median())
 
 
-def view_features(X, landmarks, kernel, projection, slot, references, metric):
-    """Return the features of rows of the view in a slot, with columns for hubness."""
+def view_features(X, landmarks, kernel, projection, reference, others, append):
+    """Return the features of rows of a view, with columns for hubness if it has any.
+
+    `others` are the rows of the references of other views, and `append` appends the
+    columns.
+    """
     F = project(X, landmarks, kernel, projection)
-    return with_hubness(F, slot, references, metric)
+    if reference is None:
+        return F
+    hub = hubness(F @ reference.axes, others, reference.n_neighbors)
+    return append(F, hub - reference.mean_hubness)

@@ -8,17 +8,14 @@ from sklearn_featalign._similarity import neighbor_means
 STRENGTH = 0.65
 
 
-def hubness(F, others, n_neighbors):
+def hubness(F, references, n_neighbors):
     """Return the mean similarity of rows to their nearest reference rows.
 
-    `others` are the reference rows in each of the other views. Those of views that no
-    reference row has do not count.
+    Without reference rows it is zero.
     """
-    others = [rows for rows in others if len(rows)]
-    total = F.new_zeros(len(F))
-    for rows in others:
-        total += neighbor_means(F, rows, min(n_neighbors, len(rows)))
-    return total / max(1, len(others))
+    if not len(references):
+        return F.new_zeros(len(F))
+    return neighbor_means(F, references, min(n_neighbors, len(references)))
 
 
 def append_hubness(F, hub, metric, slot, n_views):
