@@ -310,12 +310,16 @@ ABLATIONS = {
     f"HalfSharedMLPAligner, {name}": partial(half_shared, **params)
     for name, params in ABLATIONS.items()
 }
-METRICS = dict.fromkeys(METHODS | ABLATIONS, "cosine") | {
-    "KernelGCCAAligner": gcca._metric,
-    "KernelGCCAAligner searched": gcca._metric,
-}
-# A column for hubness is a correction already.
-WITHOUT_NNN = ("KernelGCCAAligner", "KernelGCCAAligner searched")
+# A column for hubness is a correction already, for comparisons by dot product.
+WITHOUT_NNN = (
+    "KernelGCCAAligner",
+    "KernelGCCAAligner searched",
+    "HalfSharedMLPAligner from kernels",
+    "HalfSharedMLPAligner, from kernels, hidden layer",
+    "HalfSharedMLPAligner, from kernels, held out",
+)
+METRICS = dict.fromkeys(METHODS | ABLATIONS, "cosine")
+METRICS |= dict.fromkeys(WITHOUT_NNN, "dot")
 
 
 class Choice(NamedTuple):

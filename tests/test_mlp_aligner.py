@@ -21,6 +21,7 @@ from sklearn_featalign import (
     split_views,
     stack_views,
 )
+from sklearn_featalign._kernels._hubness import STRENGTH
 from sklearn_featalign.metrics import (
     make_retrieval_scorer,
     mean_reciprocal_rank,
@@ -37,6 +38,7 @@ DOCUMENT = {
     "finish": None,
     "max_epochs": 300,
     "lr": 0.01,
+    "hub_neighbors": 0,
 }
 RECOMMENDED = {
     "hidden_layer_sizes": (256, 256),
@@ -47,6 +49,7 @@ RECOMMENDED = {
     "finish": "rcca",
     "max_epochs": 60,
     "lr": 6e-4,
+    "hub_neighbors": 0,
 }
 KERNELS = {
     "hidden_layer_sizes": (),
@@ -57,6 +60,7 @@ KERNELS = {
     "finish": None,
     "max_epochs": 30,
     "lr": 2e-3,
+    "hub_neighbors": 10,
 }
 AUTO = dict.fromkeys(DOCUMENT, "auto")
 
@@ -120,7 +124,8 @@ def test_auto_is_what_the_documentation_says(init):
     np.testing.assert_array_equal(refit, again)
 
 
-@pytest.mark.parametrize("name", DOCUMENT)
+# The same in both, which a value given beside "auto" could not show.
+@pytest.mark.parametrize("name", sorted(set(DOCUMENT) - {"hub_neighbors"}))
 def test_each_value_may_be_given_beside_auto(name):
     X = np.hstack(make_views(40))
     aligner = make(init="rcca", **AUTO).set_params(**{name: DOCUMENT[name]})
@@ -241,7 +246,7 @@ def test_training_starts_at_the_kernel_aligner(widths, n_samples, hidden):
     aligner = make(
         init="gcca", hidden_layer_sizes=hidden, scaling="view", ridge=0.3, **params
     )
-    aligner.set_params(**STILL).fit(X)
+    aligner.set_params(hub_neighbors=0, **STILL).fit(X)
     # All similarities within and between views are equal.
     F, expected = (
         np.vstack([a.transform_view(block, v) for v, block in enumerate(blocks)])
@@ -255,6 +260,7 @@ def test_training_starts_at_the_kernel_aligner(widths, n_samples, hidden):
 def test_early_stopping_is_never_worse_than_the_kernel_aligner(seed):
     X = np.hstack(make_views(seed=seed))
     params = {"init": "gcca", "early_stopping": True, "random_state": seed}
+    params["hub_neighbors"] = 0
     # A rate that is far too large: training leads away from the start.
     aligner = make(**KERNELS | params | {"lr": 0.3, "max_epochs": 12}).fit(X)
     still = make(**KERNELS | params | STILL).fit(X)
@@ -275,9 +281,48 @@ def test_early_stopping_is_never_worse_than_the_kernel_aligner(seed):
 def retrieval_of_kernels(train, new, **changes):
     """Return the mean reciprocal rank of new rows after a fit with init="gcca"."""
     params = KERNELS | {"init": "gcca", "n_components": 32, "views": [40, 30]}
+    params["hub_neighbors"] = 0
     aligner = make(**params | changes).fit(np.hstack(train))
     F, G = (aligner.transform_view(X, v) for v, X in enumerate(new))
     return (mean_reciprocal_rank(F, G) + mean_reciprocal_rank(G, F)) / 2
+
+
+@pytest.mark.parametrize("init", ["rcca", "gcca"])
+def test_the_column_for_hubness(init):
+    """It has the mean similarity to the nearest training rows of other views."""
+    widths = (20, 15, 10)
+    X, X_new = (np.hstack(make_views(n, widths, seed=n)) for n in (80, 30))
+    X[:5, :20] = X[5:8, 20:] = np.nan
+    params = {"init": init, "views": list(widths), "max_epochs": 2}
+    params["n_components"] = k = 6
+    aligner = make(hub_neighbors=4, **params).fit(X)
+    plain = make(hub_neighbors=0, **params).fit(X)
+    assert aligner.get_feature_names_out()[k] == "view0__hubness"
+    # Rows 5 to 7 have one view alone, which is no partner of others.
+    blocks = split_views(np.delete(X, [5, 6, 7], axis=0), plain)
+    trained = [plain.transform_view(block, v) for v, block in enumerate(blocks)]
+    trained = [F[~np.isnan(F).any(1)] for F in trained]
+    assert [len(F) for F in trained] == [72, 77, 77]
+    for v, block in enumerate(split_views(X_new, plain)):
+        out = aligner.transform_view(block, v)
+        F, column = out[:, :k], out[:, k]
+        np.testing.assert_allclose(F, plain.transform_view(block, v), atol=1e-6)
+        others = np.vstack([G for u, G in enumerate(trained) if u != v])
+        hub, own = (
+            np.sort(rows @ others.T, axis=1)[:, -4:].mean(1) for rows in (F, trained[v])
+        )
+        expected = 1 - STRENGTH * (hub - own.mean())
+        np.testing.assert_allclose(column, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_the_column_for_hubness_finds_more_pairs(seed):
+    train, new = draw_views(0.3, seed)
+    params = {"init": "gcca", "views": [40, 30], "n_components": 32, "max_epochs": 5}
+    aligner = HalfSharedMLPAligner(random_state=0, **params)
+    with_column = aligner.fit(np.hstack(train)).score(np.hstack(new))
+    aligner.set_params(hub_neighbors=0).fit(np.hstack(train))
+    assert with_column > aligner.score(np.hstack(new)) + 0.005
 
 
 def draw_views(noise, seed):
@@ -612,6 +657,8 @@ def test_errors():
     alike[:20, :20], alike[20:, 20:] = X[0, :20], np.nan
     with pytest.raises(ValueError, match="the same in all paired rows"):
         make(finish="rcca", max_epochs=1).fit(alike)
+    with pytest.raises(ValueError, match="hub_neighbors=3 needs rows of unit length"):
+        make(hub_neighbors=3, max_epochs=1).fit(X)
     with pytest.raises(ValueError, match="not finite after epoch 1: try a smaller lr"):
         make(lr=1e38, max_epochs=1).fit(X * np.float32(1))
     X[:, 20:] = np.nan

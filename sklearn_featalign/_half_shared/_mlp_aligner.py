@@ -30,6 +30,7 @@ from sklearn_featalign._half_shared._targets import (
     make_target,
 )
 from sklearn_featalign._half_shared._training_rows import HeldOutRetrieval, load_rows
+from sklearn_featalign._kernels._hubness import fit_references, load_hub_columns
 from sklearn_featalign._linalg import Affine, unit_projection, unit_rows
 from sklearn_featalign._mlp import (
     check_hidden_layer_sizes,
@@ -59,11 +60,19 @@ _AUTO = {
     "input_noise": {None: 0.0, "rcca": 0.5, "gcca": 0.3},
     "max_epochs": {None: 300, "rcca": 60, "gcca": 30},
     "lr": {None: 0.01, "rcca": 6e-4, "gcca": 2e-3},
+    "hub_neighbors": {None: 0, "rcca": 0, "gcca": 10},
 }
 _IS_AUTO = StrOptions({"auto"})
 
 # Parameters that need pairs, hence two views.
-_NEED_PAIRS = ("init", "finish", "pull_weight", "contrastive_weight", "early_stopping")
+_NEED_PAIRS = (
+    "init",
+    "finish",
+    "pull_weight",
+    "contrastive_weight",
+    "early_stopping",
+    "hub_neighbors",
+)
 
 # Ridges that ridge="auto" chooses from.
 _RIDGES = (0.03, 0.1, 0.3, 1.0, 3.0)
@@ -81,6 +90,9 @@ _BATCH_ROOTS = 8
 # Share of the trained weights in those of the encoders with init="gcca"; the rest is
 # that of the start.
 _TRAINED_SHARE = 0.7
+
+# Rows of each view that measure hubness, at most.
+_REFERENCES = 10_000
 
 # Share of the paired rows that early stopping holds out.
 _HELD_OUT = 0.1
@@ -166,6 +178,13 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
         with a ridge of 0.3 and components weighted by their squared correlation. It
         needs two views or more. "auto" is None, or "rcca" with ``init="rcca"``; after
         ``init="gcca"`` it makes retrieval worse.
+
+    hub_neighbors : int or "auto", default="auto"
+        Number of training rows of the other views that measure the hubness of a row,
+        as in :class:`KernelGCCAAligner`. It adds a column, for comparisons by dot
+        product: pass ``metric="dot"`` to :mod:`sklearn_featalign.metrics`. It needs
+        rows of unit length, from an `init` or the finish. "auto" is 0, which adds none,
+        or 10 with ``init="gcca"``.
 
     input_noise : float or "auto", default="auto"
         Standard deviation of the noise added to the inputs of encoders in each training
@@ -275,7 +294,10 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
     layers beside it matter between a network and pixels.
 
     **Comparing rows.** `score` uses the Euclidean distance, as the affinities do. For
-    rows of unit length (`init` or `finish`) the cosine gives the same order.
+    rows of unit length (`init` or `finish`) the cosine gives the same order. With
+    `hub_neighbors` it uses the dot product: the hubness of a row is its mean similarity
+    to the nearest of up to 10,000 training rows of the other views, and enters as at
+    :class:`KernelGCCAAligner`, though the network has been trained on these rows.
 
     Training is in float32; scaling, the closed forms and transform are in float64. A
     refit with the same integer `random_state` is bit-equal on one machine and number of
@@ -320,6 +342,7 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
         "init": [None, StrOptions({"rcca", "gcca"})],
         "ridge": [_IS_AUTO, Interval(Real, 0, None, closed="neither")],
         "finish": [None, StrOptions({"auto", "rcca"})],
+        "hub_neighbors": [_IS_AUTO, Interval(Integral, 0, None, closed="left")],
         "input_noise": [_IS_AUTO, Interval(Real, 0, None, closed="left")],
         "max_epochs": [_IS_AUTO, Interval(Integral, 1, None, closed="left")],
         "lr": [_IS_AUTO, Interval(Real, 0, None, closed="neither")],
@@ -343,6 +366,7 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
         init=None,
         ridge="auto",
         finish="auto",
+        hub_neighbors="auto",
         input_noise="auto",
         max_epochs="auto",
         lr="auto",
@@ -366,6 +390,7 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
         self.init = init
         self.ridge = ridge
         self.finish = finish
+        self.hub_neighbors = hub_neighbors
         self.input_noise = input_noise
         self.max_epochs = max_epochs
         self.lr = lr
@@ -457,6 +482,11 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
             raise ValueError(
                 "init and finish scale rows to unit length, which needs n_components "
                 "of at least 2, got 1."
+            )
+        if setting.hub_neighbors and not (self.init or setting.finish):
+            raise ValueError(
+                f"hub_neighbors={self.hub_neighbors!r} needs rows of unit length: set "
+                "init or finish."
             )
         if has_pairs(self):
             return
@@ -642,8 +672,9 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
         """Return the fitted attributes that transform needs."""
         encoders = network.averaged()
         finishes = self._fit_finish(rows, encoders)
-        names = ["zscore", "encoder", "finish"]
-        parts = [zscores.values(), encoders, finishes]
+        references = self._fit_references(rows, encoders, finishes)
+        names = ["zscore", "encoder", "finish", "reference"]
+        parts = [zscores.values(), encoders, finishes, references]
         if self.init == "gcca":
             names.append("inputs")
             parts.append(inputs)
@@ -665,21 +696,43 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
         maps, correlations = RidgeCCA(features, self.n_components).solve(_FINISH_RIDGE)
         return weighted(maps, correlations**_FINISH_POWER)
 
+    def _fit_references(self, rows, encoders, finishes):
+        """Return the `Reference` of each view, or None for each."""
+        n_neighbors = int(self._setting.hub_neighbors)
+        if not n_neighbors:
+            return [None] * len(encoders)
+        shared = (rows.present.sum(1) >= 2).nonzero()[:, 0].cpu().numpy()
+        some = np.random.RandomState(0).permutation(shared)[:_REFERENCES]
+        features = []
+        parts = zip(rows.Z, rows.present.T, encoders, finishes, strict=True)
+        for Z, present, encoder, finish in parts:
+            F = encode(Z[some][present[some]], encoder).to(torch.float64)
+            features.append(finished(F, finish))
+        references = fit_references(features, n_neighbors)
+        return [part._replace(rows=part.rows.float()) for part in references]
+
     def _load_view(self, name, rows):
-        state = to_torch(self._states[name], rows.device, torch.float64)
-        zscore = ZScore(**state["zscore"])
+        load = partial(to_torch, device=rows.device, dtype=torch.float64)
+        references = {key: part["reference"] for key, part in self._states.items()}
+        slot = list(references).index(name)
+        state = load(self._states[name] | {"reference": None})
         inputs = state.get("inputs")
         return partial(
             encoded_features,
-            zscore=zscore,
+            zscore=ZScore(**state["zscore"]),
             inputs=None if inputs is None else load_kernel_inputs(inputs),
             encoder=state["encoder"],
             finish=None if state["finish"] is None else Affine(**state["finish"]),
+            hub_columns=load_hub_columns([*references.values()], slot, "dot", load),
         )
 
     @property
     def _metric(self):
-        return "euclidean"
+        return "dot" if self._has_hubness else "euclidean"
+
+    @property
+    def _has_hubness(self):
+        return next(iter(self._states.values()))["reference"] is not None
 
     # The parameter `batch_size` is about training steps only.
     _row_batch_size = "auto"
@@ -692,7 +745,8 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
     @property
     def _view_feature_names(self):
         encoder = next(iter(self._states.values()))["encoder"]
-        return [f"mlp{i}" for i in range(encoder_widths(encoder)[-1])]
+        names = [f"mlp{i}" for i in range(encoder_widths(encoder)[-1])]
+        return [*names, "hubness"] if self._has_hubness else names
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -700,11 +754,17 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
         return tags
 
 
-def encoded_features(X, zscore, inputs, encoder, finish):
+def encoded_features(X, zscore, inputs, encoder, finish, hub_columns):
     """Return the features of rows of a view.
 
-    `inputs` are `KernelInputs` or None, and finish is an affine map or None.
+    `inputs` are `KernelInputs`, finish is an affine map, and `hub_columns` are
+    `HubColumns`; each may be None.
     """
     Z = standardize(X, zscore)
-    F = encode(Z if inputs is None else inputs(Z), encoder)
+    F = finished(encode(Z if inputs is None else inputs(Z), encoder), finish)
+    return F if hub_columns is None else hub_columns(F)
+
+
+def finished(F, finish):
+    """Return encoded features after an affine map, or as they are if it is None."""
     return F if finish is None else unit_projection(unit_rows(F), finish)

@@ -12,18 +12,16 @@ from sklearn_featalign._base import count_views, has_pairs
 from sklearn_featalign._kernels._features import Projection, as_features, fit_features
 from sklearn_featalign._kernels._gcca_choice import choose
 from sklearn_featalign._kernels._gcca_views import (
-    Reference,
     Setting,
     Sums,
     choose_kept,
     fit_views,
     framed,
-    of_others,
     stacked_features,
     sum_moments,
     view_features,
 )
-from sklearn_featalign._kernels._hubness import append_hubness
+from sklearn_featalign._kernels._hubness import load_hub_columns
 from sklearn_featalign._kernels._landmark_aligner import LandmarkAligner
 from sklearn_featalign._kernels._moments import add
 from sklearn_featalign._torch import (
@@ -535,23 +533,16 @@ class KernelGCCAAligner(LandmarkAligner):
         state = views[name]
         kernel, landmarks = self._load_kernel(state["kernel"], name, rows)
         dtype, device = landmarks.dtype, rows.device
-        projection = Projection(**to_torch(state["projection"], device, dtype))
+        load = partial(to_torch, device=device, dtype=dtype)
+        projection = Projection(**load(state["projection"]))
+        references = [view["reference"] for view in views.values()]
         slot = list(views).index(name)
-        reference = others = None
-        if state["reference"] is not None:
-            reference = Reference(**to_torch(state["reference"], device, dtype))
-            parts = [view["reference"]["rows"] for view in views.values()]
-            others = of_others([to_torch(part, device, dtype) for part in parts], slot)
         return partial(
             view_features,
             landmarks=landmarks,
             kernel=kernel,
             projection=projection,
-            reference=reference,
-            others=others,
-            append=partial(
-                append_hubness, metric=self.metric, slot=slot, n_views=len(views)
-            ),
+            hub_columns=load_hub_columns(references, slot, self.metric, load),
         )
 
     @property

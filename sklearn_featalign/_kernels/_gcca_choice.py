@@ -7,13 +7,12 @@ import torch
 
 from sklearn_featalign._kernels._gcca import count_rows, fit_shared
 from sklearn_featalign._kernels._gcca_views import (
-    all_hubness,
     has_hubness,
     leading,
     left_out_rows,
     output_rows,
 )
-from sklearn_featalign._kernels._hubness import STRENGTH
+from sklearn_featalign._kernels._hubness import STRENGTH, all_hubness
 from sklearn_featalign._kernels._moments import moments_of, subtract
 from sklearn_featalign._similarity import own_ranks
 

@@ -27,7 +27,7 @@ from sklearn_featalign._kernels._gcca import (
     left_out,
     output_maps,
 )
-from sklearn_featalign._kernels._hubness import hubness
+from sklearn_featalign._kernels._hubness import Reference, fit_references
 from sklearn_featalign._kernels._moments import sum_of_products, symmetric
 from sklearn_featalign._linalg import squared_norms, unit_rows
 from sklearn_featalign._torch import Rows, with_smaller_batches
@@ -75,20 +75,6 @@ class Sums(NamedTuple):
     features: dict
     moments: dict
     kept: torch.Tensor
-
-
-class Reference(NamedTuple):
-    """Rows of a view by which the hubness of the rows of other views is measured.
-
-    `axes` maps output rows to the components of these rows. `mean_hubness` is the mean
-    hubness of these rows themselves, which is subtracted from that of the rows of their
-    view.
-    """
-
-    rows: torch.Tensor
-    axes: torch.Tensor
-    n_neighbors: int
-    mean_hubness: float
 
 
 class GCCAView(NamedTuple):
@@ -248,8 +234,9 @@ def fit_views(features, data, kept, setting, power):
     references = [None] * len(features)
     if has_hubness(features, setting):
         rows = output_rows(left_out_rows([kept], data, shared), shared.shares, power)
-        axes = rotation[:HUB_AXES].T
-        references = fit_references(leading(rows), axes, setting.hub_neighbors)
+        references = fit_references(
+            leading(rows), setting.hub_neighbors, rotation[:HUB_AXES].T
+        )
     views = {}
     parts = zip(features.items(), data.frames, matrices, references, strict=True)
     for (name, feature), frame, M, reference in parts:
@@ -292,29 +279,6 @@ def leading(rows):
     return [part[:, :HUB_AXES] for part in rows]
 
 
-def fit_references(rows, axes, hub_neighbors):
-    """Return the `Reference` of each view from its rows in the axes of hubness."""
-    hubs = all_hubness(rows, rows, hub_neighbors)
-    means = [float(hub.mean()) if len(hub) else 0.0 for hub in hubs]
-    return [
-        Reference(own, axes, hub_neighbors, mean)
-        for own, mean in zip(rows, means, strict=True)
-    ]
-
-
-def all_hubness(rows, references, n_neighbors):
-    """Return the hubness of rows of each view, by references of each view."""
-    return [
-        hubness(own, of_others(references, v), n_neighbors)
-        for v, own in enumerate(rows)
-    ]
-
-
-def of_others(references, slot):
-    """Return the references of all views but the one in a slot, stacked."""
-    return torch.cat(references[:slot] + references[slot + 1 :])
-
-
 def single_error(projection, features):
     """Return about how large the rounding errors of a `Projection` are in float32.
 
@@ -329,14 +293,7 @@ def single_error(projection, features):
     return float((noise / torch.linalg.vector_norm(F, dim=1)).median())
 
 
-def view_features(X, landmarks, kernel, projection, reference, others, append):
-    """Return the features of rows of a view, with columns for hubness if it has any.
-
-    `others` are the rows of the references of other views, and `append` appends the
-    columns.
-    """
+def view_features(X, landmarks, kernel, projection, hub_columns):
+    """Return the features of rows of a view, with `HubColumns` or None."""
     F = project(X, landmarks, kernel, projection)
-    if reference is None:
-        return F
-    hub = hubness(F @ reference.axes, others, reference.n_neighbors)
-    return append(F, hub - reference.mean_hubness)
+    return F if hub_columns is None else hub_columns(F)

@@ -1,11 +1,71 @@
 """Columns that lower the similarities of rows that are near to everything."""
 
+from typing import NamedTuple
+
 import torch
 
 from sklearn_featalign._similarity import neighbor_means
 
 # How much of the hubness of the two rows is subtracted from their similarity.
 STRENGTH = 0.65
+
+
+class Reference(NamedTuple):
+    """Rows of a view by which the hubness of the rows of other views is measured.
+
+    `axes` maps output rows to the components of these rows, and is None if they are
+    output rows themselves. `mean_hubness` is the mean hubness of these rows, which is
+    subtracted from that of the rows of their view.
+    """
+
+    rows: torch.Tensor
+    axes: torch.Tensor | None
+    n_neighbors: int
+    mean_hubness: float
+
+
+class HubColumns(NamedTuple):
+    """The function that appends columns for hubness to output rows of a view.
+
+    `reference` is that of the view, with the rows of all other views in place of its
+    own. `slot` is the position of the view.
+    """
+
+    reference: Reference
+    metric: str
+    slot: int
+    n_views: int
+
+    def __call__(self, F):
+        """Return rows with their columns."""
+        others, axes, n_neighbors, mean = self.reference
+        components = F if axes is None else F @ axes
+        hub = hubness(components, others, n_neighbors) - mean
+        return append_hubness(F, hub, self.metric, self.slot, self.n_views)
+
+
+def fit_references(rows, n_neighbors, axes=None):
+    """Return the `Reference` of each view from its rows."""
+    hubs = all_hubness(rows, rows, n_neighbors)
+    means = [float(hub.mean()) if len(hub) else 0.0 for hub in hubs]
+    return [
+        Reference(own, axes, n_neighbors, mean)
+        for own, mean in zip(rows, means, strict=True)
+    ]
+
+
+def load_hub_columns(states, slot, metric, load):
+    """Return the `HubColumns` of the view in a slot, or None if there are none.
+
+    `states` are the references of all views that a fitted aligner keeps, dicts of
+    arrays or None, and `load` returns such a dict with tensors.
+    """
+    if states[slot] is None:
+        return None
+    rows = [torch.from_numpy(state["rows"]) for state in states]
+    others = torch.cat(rows[:slot] + rows[slot + 1 :]).numpy()
+    reference = Reference(**load(states[slot] | {"rows": others}))
+    return HubColumns(reference, metric, slot, len(states))
 
 
 def hubness(F, references, n_neighbors):
@@ -16,6 +76,14 @@ def hubness(F, references, n_neighbors):
     if not len(references):
         return F.new_zeros(len(F))
     return neighbor_means(F, references, min(n_neighbors, len(references)))
+
+
+def all_hubness(rows, references, n_neighbors):
+    """Return the hubness of rows of each view, by references of each view."""
+    return [
+        hubness(own, torch.cat(references[:v] + references[v + 1 :]), n_neighbors)
+        for v, own in enumerate(rows)
+    ]
 
 
 def append_hubness(F, hub, metric, slot, n_views):
