@@ -97,6 +97,20 @@ def own_ranks(X, Y, bias):
     return ranks
 
 
+def mean_log_likelihoods(X, Y, bias, temperatures):
+    """Return the mean logarithm of the share that row i of Y has for row i of X.
+
+    The shares are a softmax of the similarities over a temperature, as in InfoNCE (van
+    den Oord, Li and Vinyals 2018). There is one mean for each temperature.
+    """
+    totals = [0.0] * len(temperatures)
+    for rows, S in similarity_blocks(X, Y, bias):
+        own = S.diagonal(rows.start)
+        for i, t in enumerate(temperatures):
+            totals[i] += float((own / t - (S / t).logsumexp(1)).sum())
+    return [total / len(X) for total in totals]
+
+
 def count_above_and_tied(S, own, margin):
     """Return how many similarities exceed the own one, and how many tie with it."""
     # Sums of booleans in 32 bits take half the time of sums in 64.

@@ -5,8 +5,10 @@ from itertools import combinations
 import numpy as np
 import pytest
 import torch
+from scipy.special import softmax
 from sklearn.preprocessing import normalize
 
+from sklearn_featalign import _memory
 from sklearn_featalign._kernels import _eigen
 from sklearn_featalign._kernels._eigen import leading_eigenpairs
 from sklearn_featalign._kernels._frames import (
@@ -28,6 +30,7 @@ from sklearn_featalign._kernels._moments import (
     subtract,
     sum_of_products,
 )
+from sklearn_featalign._similarity import mean_log_likelihoods
 
 
 def extended_views(n_samples=40, widths=(5, 4, 6), seed=0):
@@ -220,3 +223,13 @@ def test_columns_of_hubness_subtract_it_from_dot_products():
     np.testing.assert_allclose(np.linalg.norm(B, axis=1), 1)
     length = 1 + (1 + 2 * STRENGTH) ** 2
     np.testing.assert_allclose(A @ B.T, expected / length, atol=1e-12)
+
+
+def test_log_likelihoods_are_those_of_a_softmax(monkeypatch):
+    monkeypatch.setattr(_memory, "BLOCK_NUMBERS", 100)
+    X, Y, bias = unit((20, 6), 0), unit((20, 6), 1), np.linspace(0, 1, 20)
+    temperatures = (0.1, 2.0)
+    found = mean_log_likelihoods(*map(torch.from_numpy, (X, Y, bias)), temperatures)
+    for t, value in zip(temperatures, found, strict=True):
+        shares = softmax((X @ Y.T + bias) / t, axis=1)
+        np.testing.assert_allclose(value, np.log(shares.diagonal()).mean())

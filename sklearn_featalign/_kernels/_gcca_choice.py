@@ -14,7 +14,7 @@ from sklearn_featalign._kernels._gcca_views import (
 )
 from sklearn_featalign._kernels._hubness import STRENGTH, all_hubness
 from sklearn_featalign._kernels._moments import moments_of, subtract
-from sklearn_featalign._similarity import own_ranks
+from sklearn_featalign._similarity import mean_log_likelihoods, own_ranks
 
 # A group of rows that is left out has at most this many rows, and at most a fifth of
 # all. There are as many groups as give 400 rows, at most 5.
@@ -24,6 +24,9 @@ _SCORED_ROWS = 400
 
 # With fewer rows left out, nothing is chosen.
 _CHOOSING_ROWS = 100
+
+# Temperatures of the likelihood, of which the best counts.
+_TEMPERATURES = (0.02, 0.04, 0.08, 0.16)
 
 # With fewer rows none are left out.
 _FEWEST_ROWS = 10
@@ -72,8 +75,9 @@ def choose(data, setting):
     """Return the `Choice` of a `Setting`.
 
     A group of rows is subtracted from the moments, and its rows are searched among each
-    other. The mean reciprocal rank chooses. Of more than two views nothing is chosen:
-    pairs that are hard to find would decide for the others.
+    other. Their mean log-likelihood chooses: among few rows most are found, and ranks
+    tell little. Of more than two views nothing is chosen: pairs that are hard to find
+    would decide for the others.
 
     Parameters
     ----------
@@ -93,8 +97,7 @@ def choose(data, setting):
         mixed = data.mixed(share)
         groups = [leave_out(mixed, data.kept, rows, setting) for rows in slices]
         for p in power:
-            ranks = [group_ranks(group, p, setting) for group in groups]
-            found[share, p] = [mean_of(f, ranks) for f in (reciprocal, top_one)]
+            found[share, p] = mean_scores(groups, p, setting)
     best = max(product(linear, power), key=lambda choice: found[choice][0])
     return Choice(*best, found[best][1], size)
 
@@ -124,8 +127,12 @@ def leave_out(data, F, rows, setting):
     return Group(shared.shares, predictions, present, references)
 
 
-def group_ranks(group, power, setting):
-    """Return the ranks of a group's rows, for each ordered pair of views."""
+def group_scores(group, power, setting):
+    """Return how well a group's rows find each other, for each ordered pair of views.
+
+    These are the mean log-likelihood, see `mean_log_likelihoods`, and the top-1
+    accuracy.
+    """
     shares, predictions, present, references = group
     rows = output_rows(predictions, shares, power)
     bias = [part.new_zeros(len(part)) for part in rows]
@@ -133,28 +140,20 @@ def group_ranks(group, power, setting):
         references = leading(output_rows(references, shares, power))
         hubs = all_hubness(leading(rows), references, setting.hub_neighbors)
         bias = [-STRENGTH * hub for hub in hubs]
-    ranks = []
+    scores = []
     for u, v in permutations(range(len(rows)), 2):
         both = present[u] & present[v]
         if both.any():
-            ranks.append(own_ranks(rows[u][both], rows[v][both], bias[v][both]))
-    return ranks
+            found = rows[u][both], rows[v][both], bias[v][both]
+            likelihoods = mean_log_likelihoods(*found, _TEMPERATURES)
+            top_one = (own_ranks(*found) <= 1).to(torch.float64)
+            scores.append((max(likelihoods), float(top_one.mean())))
+    return scores
 
 
-def mean_of(function, ranks):
-    """Return the mean of a function of ranks, over all groups and pairs of views.
-
-    `ranks` are lists of the ranks of each pair of views, one list for each group.
-    """
-    values = [float(function(rank).mean()) for group in ranks for rank in group]
-    return sum(values) / len(values)
-
-
-def reciprocal(ranks):
-    """Return the reciprocals of ranks, whose mean is the mean reciprocal rank."""
-    return 1 / ranks
-
-
-def top_one(ranks):
-    """Return whether ranks are first, whose mean is the top-1 accuracy."""
-    return (ranks <= 1).to(ranks.dtype)
+def mean_scores(groups, power, setting):
+    """Return the mean of each score over all groups and ordered pairs of views."""
+    scores = [
+        found for group in groups for found in group_scores(group, power, setting)
+    ]
+    return [sum(values) / len(values) for values in zip(*scores, strict=True)]
