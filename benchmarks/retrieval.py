@@ -12,7 +12,7 @@ says so.
 Each method is measured as it is and with two corrections for hubs. Its hyperparameters
 are chosen for each of the three. NNN has a bias for each gallery row from the paired
 queries, whose parameters are chosen together with the method's. CSLS uses all test
-queries at once. The column for hubness of KernelGCCAAligner takes the place of NNN.
+queries at once. The column for hubness of our aligners takes the place of NNN.
 """
 
 from functools import partial

@@ -9,6 +9,7 @@ import torch
 from _samples import blobs, generalised
 from sklearn.base import clone
 from sklearn.callback import ScoringMonitor
+from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import pairwise_distances
 from sklearn.model_selection import GridSearchCV, cross_val_score
@@ -657,6 +658,8 @@ def test_errors():
     alike[:20, :20], alike[20:, 20:] = X[0, :20], np.nan
     with pytest.raises(ValueError, match="the same in all paired rows"):
         make(finish="rcca", max_epochs=1).fit(alike)
+    with pytest.raises(NotFittedError):
+        make().score(X)
     with pytest.raises(ValueError, match="hub_neighbors=3 needs rows of unit length"):
         make(hub_neighbors=3, max_epochs=1).fit(X)
     with pytest.raises(ValueError, match="not finite after epoch 1: try a smaller lr"):

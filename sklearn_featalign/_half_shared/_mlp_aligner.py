@@ -11,6 +11,7 @@ from sklearn.base import _fit_context
 from sklearn.callback import CallbackSupportMixin
 from sklearn.utils import check_array, check_consistent_length, check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted
 
 from sklearn_featalign._base import BaseAligner, has_pairs
 from sklearn_featalign._callbacks import FitTask
@@ -30,7 +31,11 @@ from sklearn_featalign._half_shared._targets import (
     make_target,
 )
 from sklearn_featalign._half_shared._training_rows import HeldOutRetrieval, load_rows
-from sklearn_featalign._kernels._hubness import fit_references, load_hub_columns
+from sklearn_featalign._kernels._hubness import (
+    N_REFERENCES,
+    fit_references,
+    load_hub_columns,
+)
 from sklearn_featalign._linalg import Affine, unit_projection, unit_rows
 from sklearn_featalign._mlp import (
     check_hidden_layer_sizes,
@@ -91,9 +96,6 @@ _BATCH_ROOTS = 8
 # that of the start.
 _TRAINED_SHARE = 0.7
 
-# Rows of each view that measure hubness, at most.
-_REFERENCES = 10_000
-
 # Share of the paired rows that early stopping holds out.
 _HELD_OUT = 0.1
 
@@ -113,7 +115,7 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
     Parameters
     ----------
     n_components : int, default=32
-        Number of features of each view.
+        Number of features of each view, besides a column for hubness.
 
     hidden_layer_sizes : sequence of int or "auto", default="auto"
         Widths of the hidden layers of each encoder, with GELU after each; ``()`` is a
@@ -183,8 +185,8 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
         Number of training rows of the other views that measure the hubness of a row,
         as in :class:`KernelGCCAAligner`. It adds a column, for comparisons by dot
         product: pass ``metric="dot"`` to :mod:`sklearn_featalign.metrics`. It needs
-        rows of unit length, from an `init` or the finish. "auto" is 0, which adds none,
-        or 10 with ``init="gcca"``.
+        rows of unit length, from an `init` or the finish. "auto" is 0, which adds none
+        and is what comparisons within a view need, or 10 with ``init="gcca"``.
 
     input_noise : float or "auto", default="auto"
         Standard deviation of the noise added to the inputs of encoders in each training
@@ -208,8 +210,9 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
     early_stopping : bool, default=False
         Whether to hold out a tenth of the paired rows, stop after 10 epochs without
         better retrieval of these (mean reciprocal rank, cosine), and return to the best
-        epoch. With ``init="gcca"`` the start counts as an epoch: the result is never
-        worse on these rows than the closed form of the others. Retrieval is monitored,
+        epoch. With ``init="gcca"`` the start counts as an epoch: without the column for
+        hubness the result is never worse on these rows than the closed form of the
+        others. Retrieval is monitored,
         not the loss: with one class per row the head has never seen the classes of
         held-out rows.
 
@@ -702,7 +705,7 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
         if not n_neighbors:
             return [None] * len(encoders)
         shared = (rows.present.sum(1) >= 2).nonzero()[:, 0].cpu().numpy()
-        some = np.random.RandomState(0).permutation(shared)[:_REFERENCES]
+        some = np.random.RandomState(0).permutation(shared)[:N_REFERENCES]
         features = []
         parts = zip(rows.Z, rows.present.T, encoders, finishes, strict=True)
         for Z, present, encoder, finish in parts:
@@ -732,6 +735,7 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
 
     @property
     def _has_hubness(self):
+        check_is_fitted(self)
         return next(iter(self._states.values()))["reference"] is not None
 
     # The parameter `batch_size` is about training steps only.

@@ -60,10 +60,10 @@ class KernelGCCAAligner(LandmarkAligner):
     linear : float or "auto", default="auto"
         Share of the linear kernel in the sum of the two, from 0 to 1. The larger, the
         more nearly networks are linear images of one another. Even at 1 a bandwidth for
-        `c` must exist. "auto" is the best of .4, .7 and .9 for rows that are left out:
-        all of 100 to 500 paired rows, of more a fifth and at least 400. It takes a fit
-        for each value and each of up to five groups of rows. With fewer rows, or more
-        than two views, it is .7.
+        `c` must exist. "auto" is the best of .4, .7 and .9 by the likelihood of rows
+        that are left out: all of 100 to 500 paired rows, of more a fifth and at least
+        400. It takes a fit for each value and each of up to five groups of rows. With
+        fewer rows, or more than two views, it is .7.
 
     ridge : float, default=0.1
         Regularisation, where the kernel of a view among its n paired rows has the trace
@@ -238,9 +238,11 @@ class KernelGCCAAligner(LandmarkAligner):
     subtracts a group of rows from the sums, fits the others anew, and searches the
     group's rows among each other. It is what `score` would give for as many new rows,
     from a fit of four fifths of the pairs. Compare it with scores of `loo_size_` rows
-    only. It is too high if training rows repeat, or nearly so, noisy for few pairs, and
-    a little too high where it chooses `linear` and `power`, since it is that of the
-    best of nine.
+    only. It is too high if training rows repeat, or nearly so, and noisy for few pairs.
+    The same rows choose `linear` and `power`, by the mean log-likelihood of the true
+    partner under a softmax of the similarities, at the best of several temperatures:
+    among few rows most are found, and ranks tell little. The score is a little too high
+    for it, as that of the best of nine.
 
     **Rows far from all training rows** have no affinity to any landmark, and follow the
     linear kernel alone; with ``linear=0`` they all have the same features. A view that
@@ -257,8 +259,8 @@ class KernelGCCAAligner(LandmarkAligner):
     The fit computes in float64. Rows of float32 are transformed in float32 where the
     rounding errors of a row stay below 1e-5 of its length; see
     :class:`RBFAutoScaleAligner` on distances, dtypes and tensors. From 2600 features of
-    all views on, eigenvectors are sought in a subspace, which is exact for the leading
-    ones and approximates the last.
+    all views on, if there are as many rows, eigenvectors are sought in a subspace,
+    which is exact for the leading ones and approximates the last.
 
     References
     ----------
@@ -490,8 +492,11 @@ class KernelGCCAAligner(LandmarkAligner):
             _POWERS if self.power == "auto" else (float(self.power),),
             int(self.hub_neighbors),
         )
-        kept = stacked_features(sums.kept, columns, sums.features)
-        data = framed(sums.features, sums.moments, kept)
+        data = framed(
+            sums.features,
+            sums.moments,
+            stacked_features(sums.kept, columns, sums.features),
+        )
         choice = choose(data, setting)
         mixed = data.mixed(choice.linear)
         views = fit_views(sums.features, mixed, data.kept, setting, choice.power)

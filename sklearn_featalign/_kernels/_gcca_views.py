@@ -27,14 +27,18 @@ from sklearn_featalign._kernels._gcca import (
     left_out,
     output_maps,
 )
-from sklearn_featalign._kernels._hubness import Reference, fit_references
+from sklearn_featalign._kernels._hubness import (
+    N_REFERENCES,
+    Reference,
+    fit_references,
+)
 from sklearn_featalign._kernels._moments import sum_of_products, symmetric
 from sklearn_featalign._linalg import squared_norms, unit_rows
 from sklearn_featalign._torch import Rows, with_smaller_batches
 from sklearn_featalign._views import block
 
 # Rows that are kept from the sums, at most: they measure hubness and the score.
-N_KEPT = 10_000
+N_KEPT = N_REFERENCES
 
 # Hubness is measured in this many leading components.
 HUB_AXES = 256
@@ -199,8 +203,10 @@ def framed(features, moments, F):
         count: frame_moments(products, columns, frames)
         for count, products in moments.items()
     }
-    parts = zip(columns, frames, strict=True)
-    kept = torch.cat([frame_features(F[:, u], frame) for u, frame in parts], dim=1)
+    framed_columns = extended_slices(frame.rank for frame in frames)
+    kept = F.new_empty((len(F), framed_columns[-1].stop))
+    for u, v, frame in zip(columns, framed_columns, frames, strict=True):
+        kept[:, v] = frame_features(F[:, u], frame)
     return Framed(frames, widths, moments, kept)
 
 

@@ -6,6 +6,9 @@ import torch
 
 from sklearn_featalign._similarity import neighbor_means
 
+# Reference rows of a view, at most.
+N_REFERENCES = 10_000
+
 # How much of the hubness of the two rows is subtracted from their similarity.
 STRENGTH = 0.65
 
@@ -62,7 +65,7 @@ def load_hub_columns(states, slot, metric, load):
     """
     if states[slot] is None:
         return None
-    rows = [torch.from_numpy(state["rows"]) for state in states]
+    rows = [torch.tensor(state["rows"]) for state in states]
     others = torch.cat(rows[:slot] + rows[slot + 1 :]).numpy()
     reference = Reference(**load(states[slot] | {"rows": others}))
     return HubColumns(reference, metric, slot, len(states))
