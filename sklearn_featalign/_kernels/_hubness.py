@@ -65,7 +65,7 @@ def load_hub_columns(states, slot, metric, load):
     """
     if states[slot] is None:
         return None
-    rows = [torch.tensor(state["rows"]) for state in states]
+    rows = [torch.tensor(state["rows"], device="cpu") for state in states]
     others = torch.cat(rows[:slot] + rows[slot + 1 :]).numpy()
     reference = Reference(**load(states[slot] | {"rows": others}))
     return HubColumns(reference, metric, slot, len(states))
