@@ -212,9 +212,8 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
         better retrieval of these (mean reciprocal rank, cosine), and return to the best
         epoch. With ``init="gcca"`` the start counts as an epoch: without the column for
         hubness the result is never worse on these rows than the closed form of the
-        others. Retrieval is monitored,
-        not the loss: with one class per row the head has never seen the classes of
-        held-out rows.
+        others. Retrieval is monitored, not the loss: with one class per row the head
+        has never seen the classes of held-out rows.
 
     warm_start : bool, default=False
         Whether fit continues from the weights and scaling of the previous fit, and from

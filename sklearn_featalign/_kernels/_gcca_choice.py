@@ -1,6 +1,6 @@
 """What `KernelGCCAAligner` chooses by rows that it leaves out, and their score."""
 
-from itertools import permutations, product
+from itertools import permutations
 from typing import NamedTuple
 
 import torch
@@ -92,14 +92,16 @@ def choose(data, setting):
         linear, power = linear[:1], power[:1]
     if not slices or n_views == 1:
         return Choice(linear[0], power[0], float("nan"), 0)
-    found = {}
+    best = None
     for share in linear:
         mixed = data.mixed(share)
         groups = [leave_out(mixed, data.kept, rows, setting) for rows in slices]
         for p in power:
-            found[share, p] = mean_scores(groups, p, setting)
-    best = max(product(linear, power), key=lambda choice: found[choice][0])
-    return Choice(*best, found[best][1], size)
+            value = mean_of(log_likelihood, groups, p, setting)
+            if best is None or value > best[0]:
+                best = value, share, p, groups
+    _, share, p, groups = best
+    return Choice(share, p, mean_of(top_one, groups, p, setting), size)
 
 
 def group_slices(n_rows, n_kept):
@@ -127,11 +129,10 @@ def leave_out(data, F, rows, setting):
     return Group(shared.shares, predictions, present, references)
 
 
-def group_scores(group, power, setting):
-    """Return how well a group's rows find each other, for each ordered pair of views.
+def searches(group, power, setting):
+    """Return the rows of a group that are searched, for each ordered pair of views.
 
-    These are the mean log-likelihood, see `mean_log_likelihoods`, and the top-1
-    accuracy.
+    These are the rows of one view, the same rows of the other, and their bias.
     """
     shares, predictions, present, references = group
     rows = output_rows(predictions, shares, power)
@@ -140,20 +141,27 @@ def group_scores(group, power, setting):
         references = leading(output_rows(references, shares, power))
         hubs = all_hubness(leading(rows), references, setting.hub_neighbors)
         bias = [-STRENGTH * hub for hub in hubs]
-    scores = []
+    found = []
     for u, v in permutations(range(len(rows)), 2):
         both = present[u] & present[v]
         if both.any():
-            found = rows[u][both], rows[v][both], bias[v][both]
-            likelihoods = mean_log_likelihoods(*found, _TEMPERATURES)
-            top_one = (own_ranks(*found) <= 1).to(torch.float64)
-            scores.append((max(likelihoods), float(top_one.mean())))
-    return scores
+            found.append((rows[u][both], rows[v][both], bias[v][both]))
+    return found
 
 
-def mean_scores(groups, power, setting):
-    """Return the mean of each score over all groups and ordered pairs of views."""
-    scores = [
-        found for group in groups for found in group_scores(group, power, setting)
+def mean_of(score, groups, power, setting):
+    """Return the mean of a score over all groups and ordered pairs of views."""
+    values = [
+        score(*found) for group in groups for found in searches(group, power, setting)
     ]
-    return [sum(values) / len(values) for values in zip(*scores, strict=True)]
+    return sum(values) / len(values)
+
+
+def log_likelihood(X, Y, bias):
+    """Return the mean log-likelihood at the best temperature."""
+    return max(mean_log_likelihoods(X, Y, bias, _TEMPERATURES))
+
+
+def top_one(X, Y, bias):
+    """Return the top-1 accuracy."""
+    return float((own_ranks(X, Y, bias) <= 1).to(torch.float64).mean())

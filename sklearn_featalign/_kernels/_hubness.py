@@ -65,9 +65,9 @@ def load_hub_columns(states, slot, metric, load):
     """
     if states[slot] is None:
         return None
-    rows = [torch.tensor(state["rows"], device="cpu") for state in states]
-    others = torch.cat(rows[:slot] + rows[slot + 1 :]).numpy()
-    reference = Reference(**load(states[slot] | {"rows": others}))
+    others = states[:slot] + states[slot + 1 :]
+    rows = torch.cat([torch.tensor(other["rows"], device="cpu") for other in others])
+    reference = Reference(**load(states[slot] | {"rows": rows.numpy()}))
     return HubColumns(reference, metric, slot, len(states))
 
 
