@@ -26,9 +26,12 @@ from sklearn_featalign._kernels._gcca import (
 from sklearn_featalign._kernels._hubness import STRENGTH, append_hubness, hubness
 from sklearn_featalign._kernels._moments import (
     add,
+    count_rows,
     moments_of,
+    pair_blocks,
     subtract,
     sum_of_products,
+    views_of,
 )
 from sklearn_featalign._similarity import mean_log_likelihoods
 
@@ -45,10 +48,8 @@ def extended_views(n_samples=40, widths=(5, 4, 6), seed=0):
 
 
 def solve(views, ridge=0.1, n_components=99):
-    F = torch.cat(views, dim=1)
-    moments = moments_of(F, torch.full((len(F),), len(views)))
     ranks = [X.shape[1] - 1 for X in views]
-    return fit_variates(moments, ranks, ridge, n_components)
+    return fit_variates(moments_of(views), ranks, ridge, n_components)
 
 
 def output_maps(variates, power, n_components=99):
@@ -63,14 +64,26 @@ def test_sums_of_products_are_complete_and_add_up():
     F = torch.from_numpy(np.random.default_rng(0).normal(size=(50, 2100)))
     total = sum_of_products(F.split(7), 2100)
     np.testing.assert_allclose(total, F.T @ F, atol=1e-12)
-    counts = torch.arange(50) % 3
-    parts = [moments_of(F[rows], counts[rows]) for rows in (slice(20), slice(20, 50))]
-    summed, whole = add(*parts), moments_of(F, counts)
-    assert summed.keys() == whole.keys() == {0, 1, 2}
-    for count in whole:
-        np.testing.assert_allclose(summed[count], whole[count], atol=1e-12)
-        left = subtract(summed, parts[1])[count]
-        np.testing.assert_allclose(left, parts[0][count], atol=1e-12)
+
+
+def test_moments_are_kept_apart_by_the_views_that_rows_have():
+    F = extended_views(50)
+    # Rows have the views 0 and 2, all of them, or 1 and 2.
+    kinds = torch.arange(50) % 3
+    F[1][kinds == 0], F[0][kinds == 2] = 0, 0
+    parts = [moments_of([X[rows] for X in F]) for rows in (slice(20), slice(20, 50))]
+    summed, whole = add(*parts), moments_of(F)
+    assert summed.keys() == whole.keys() == {0b101, 0b111, 0b110}
+    assert count_rows(whole) == 50
+    for code, views, kind in ((5, (0, 2), 0), (7, (0, 1, 2), 1), (6, (1, 2), 2)):
+        assert views_of(code) == list(views)
+        own = torch.cat([F[v][kinds == kind] for v in views], dim=1)
+        np.testing.assert_allclose(whole[code], own.T @ own, atol=1e-12)
+        np.testing.assert_allclose(summed[code], whole[code], atol=1e-12)
+        left = subtract(summed, parts[1])[code]
+        np.testing.assert_allclose(left, parts[0][code], atol=1e-12)
+    both = sum(block for _, block in pair_blocks(whole, (5, 4, 6), 0, 2))
+    np.testing.assert_allclose(both, F[0].T @ F[2], atol=1e-12)
 
 
 def test_leading_eigenpairs_of_a_large_matrix(monkeypatch):

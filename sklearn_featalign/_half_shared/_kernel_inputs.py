@@ -152,15 +152,14 @@ def fit_kernel_start(rows, inputs, ridge, n_components):
     The layers are scaled to outputs of unit mean variance. Components that there are
     not are zero.
     """
-    n_present = rows.present.sum(1)
-    shared = (n_present >= 2).nonzero()[:, 0]
+    shared = (rows.present.sum(1) >= 2).nonzero()[:, 0]
     moments = {}
     for where in shared.split(_memory.FLOAT64_ROWS):
         F = [
             framed(Z[where], mask[where])
             for Z, mask in zip(rows.Z, rows.present.T, strict=True)
         ]
-        moments = add(moments, moments_of(torch.cat(F, dim=1), n_present[where]))
+        moments = add(moments, moments_of(F))
     widths = [Z.shape[1] for Z in rows.Z]
     shared = fit_shared(moments, widths, ridge, n_components)
     bases = [to_inputs.frame.basis for to_inputs in inputs]

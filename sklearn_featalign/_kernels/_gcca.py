@@ -17,13 +17,19 @@ with :math:`W = [W_1 .. W_V]`
 and ridge regression predicts from view u the variates :math:`W_u Q_u \mu^{1/2}`.
 """
 
-from itertools import accumulate, combinations, combinations_with_replacement, pairwise
+from itertools import combinations, combinations_with_replacement
 from typing import NamedTuple
 
 import torch
 
 from sklearn_featalign._kernels._eigen import fixed_normal, leading_eigenpairs
-from sklearn_featalign._kernels._moments import centred, symmetric
+from sklearn_featalign._kernels._moments import (
+    centred,
+    count_rows,
+    own_sums,
+    pair_blocks,
+    symmetric,
+)
 from sklearn_featalign._linalg import squared_norms
 
 # Exponent of the power mean over pairs of views.
@@ -96,7 +102,7 @@ def fit_variates(moments, ranks, ridge, n_components):
     Parameters
     ----------
     moments : dict of int to tensor
-        Of framed features, by how many views rows have; see `_moments`.
+        Of framed features; see `_moments`.
     ranks : list of int
         Numbers of features of each view.
     ridge : float
@@ -108,44 +114,30 @@ def fit_variates(moments, ranks, ridge, n_components):
     ValueError
         If the ridge vanishes in float64.
     """
-    columns = extended_slices(ranks)
-    joint = sum(products / count for count, products in moments.items())
     means, factors, counts = [], [], []
-    for u in columns:
-        own = sum(products[u, u] for products in moments.values())
+    for v in range(len(ranks)):
+        own = own_sums(moments, ranks, v)
         counts.append(own[-1, -1])
         # All rows of a view may be left out.
         means.append(own[:-1, -1] / own[-1, -1].clamp(min=1))
         factors.append(ridge_factor(own, means[-1], ridge))
     blocks = {}
     for u, v in combinations_with_replacement(range(len(ranks)), 2):
-        C = centred(joint[columns[u], columns[v]], means[u], means[v])[:-1, :-1]
+        # Some rows have both views: at least the landmarks have all.
+        found = pair_blocks(moments, ranks, u, v)
+        joint = sum(products / code.bit_count() for code, products in found)
+        C = centred(joint, means[u], means[v])[:-1, :-1]
         C = torch.linalg.solve_triangular(factors[u], C, upper=False)
         C = torch.linalg.solve_triangular(factors[v], C.T, upper=False)
         blocks[u, v] = C.T
     S = symmetric(blocks)
-    rank = min(count_rows(moments, ranks), len(S))
+    rank = min(count_rows(moments), len(S))
     values, vectors = leading_eigenpairs(S, min(n_components, rank), rank)
     # Rounding errors of sums over n rows are amplified up to 1 / ridge.
     n_rows = float(max(counts))
     noise = max(_SMALLEST * float(values[0]), rounding_of_sums(n_rows) / ridge)
     k = max(1, int((values > noise).sum()))
     return Variates(values[:k], list(vectors[:, :k].split(ranks)), means, factors)
-
-
-def extended_slices(ranks):
-    """Return the columns of each view, with its column of ones, among all views."""
-    ends = accumulate((rank + 1 for rank in ranks), initial=0)
-    return [slice(*pair) for pair in pairwise(ends)]
-
-
-def count_rows(moments, ranks):
-    """Return the number of rows that moments of framed features are sums over."""
-    ones = [view.stop - 1 for view in extended_slices(ranks)]
-    return sum(
-        round(float(products.diagonal()[ones].sum()) / count)
-        for count, products in moments.items()
-    )
 
 
 def ridge_factor(own, mean, ridge):

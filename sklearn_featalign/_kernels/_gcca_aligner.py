@@ -389,8 +389,8 @@ class KernelGCCAAligner(LandmarkAligner):
         Returns
         -------
         moments : dict of int to ndarray of shape (n_sums, n_sums)
-            Sums of products of the rows' kernel features, by the number of views that
-            rows have.
+            Sums of products of the rows' kernel features, by the views that rows have:
+            bit v of a key tells whether they have view v.
 
         Raises
         ------
@@ -400,9 +400,9 @@ class KernelGCCAAligner(LandmarkAligner):
         X = self._check_rows(X)
         device = resolve_device(self.device, X)
         features = self._load_features(device)
-        n_present = count_views(self._view_masks(X, self.view_columns_))
+        present = self._view_masks(X, self.view_columns_)
         moments = sum_moments(
-            X, device, self.batch_size, n_present, self.view_columns_, features
+            X, device, self.batch_size, present, self.view_columns_, features
         )
         return to_numpy(moments)
 
@@ -473,11 +473,11 @@ class KernelGCCAAligner(LandmarkAligner):
         return {"_sums": None, "_solution": self._solve(sums, training.columns)}
 
     def _sum_up(self, features, training, indices):
-        rows, n_present = training.rows, training.n_present
+        rows, present = training.rows, training.present
         moments = sum_moments(
-            rows.X, rows.device, self.batch_size, n_present, training.columns, features
+            rows.X, rows.device, self.batch_size, present, training.columns, features
         )
-        counted = np.flatnonzero(n_present >= min(2, len(features)))
+        counted = np.flatnonzero(count_views(present) >= min(2, len(features)))
         # One view alone has neither hubness nor a score.
         kept = choose_kept(counted, indices) if len(features) > 1 else counted[:0]
         kept = rows.at(kept).load()

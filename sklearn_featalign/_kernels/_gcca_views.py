@@ -21,18 +21,20 @@ from sklearn_featalign._kernels._frames import (
     mixed_frame,
     unframe,
 )
-from sklearn_featalign._kernels._gcca import (
-    extended_slices,
-    fit_shared,
-    left_out,
-    output_maps,
-)
+from sklearn_featalign._kernels._gcca import fit_shared, left_out, output_maps
 from sklearn_featalign._kernels._hubness import (
     N_REFERENCES,
     Reference,
     fit_references,
 )
-from sklearn_featalign._kernels._moments import sum_of_products, symmetric
+from sklearn_featalign._kernels._moments import (
+    extended_slices,
+    own_sums,
+    sum_of_products,
+    symmetric,
+    view_code,
+    views_of,
+)
 from sklearn_featalign._linalg import squared_norms, unit_rows
 from sklearn_featalign._torch import Rows, with_smaller_batches
 from sklearn_featalign._views import block
@@ -71,7 +73,7 @@ class Sums(NamedTuple):
     ----------
     features : dict of str to FeatureMap
     moments : dict of int to tensor
-        By how many views rows have; see `_moments`.
+        See `_moments`.
     kept : tensor of shape (n_kept, n_features)
         Some of the rows, as they were given, in random order.
     """
@@ -101,16 +103,23 @@ def choose_kept(counted, landmark_indices):
     return np.concatenate([others[:n_others], landmarks])[:N_KEPT]
 
 
-def sum_moments(X, device, batch_size, n_present, columns, features):
-    """Return the moments of rows of X, by how many views they have, of two or more.
+def sum_moments(X, device, batch_size, present, columns, features):
+    """Return the moments of the rows of X that have two views or more.
 
-    Rows of a single view count if there is one view only.
+    Rows of a single view count if there is one view only. `present` are masks of the
+    rows that have each view, and `columns` and `features` those of the views, all by
+    name.
     """
-    rows = Rows(X, device, batch_size, stacked_width(features))
+    names = list(features)
+    codes = view_code([present[name].astype(int) for name in names])
     moments = {}
-    for count in np.unique(n_present[n_present >= min(2, len(features))]).tolist():
-        some = rows.at(np.flatnonzero(n_present == count))
-        moments[count] = with_smaller_batches(batch_moments, some, columns, features)
+    for code in np.unique(codes).tolist():
+        if code.bit_count() < min(2, len(names)):
+            continue
+        own = {names[v]: features[names[v]] for v in views_of(code)}
+        rows = Rows(X, device, batch_size, stacked_width(own))
+        some = rows.at(np.flatnonzero(codes == code))
+        moments[code] = with_smaller_batches(batch_moments, some, columns, own)
     return moments
 
 
@@ -159,23 +168,23 @@ class Framed(NamedTuple):
         """Return the `Mixed` moments that give the linear kernels a share."""
         parts = map(partial(mixed_frame, linear=linear), self.frames, self.widths)
         frames, factors = zip(*parts, strict=True)
-        factors = torch.cat([torch.cat([f, f.new_ones(1)]) for f in factors])
-        moments = {
-            count: (products * factors).mul_(factors[:, None])
-            for count, products in self.moments.items()
-        }
+        factors = [torch.cat([own, own.new_ones(1)]) for own in factors]
+        moments = {}
+        for code, products in self.moments.items():
+            own = torch.cat([factors[v] for v in views_of(code)])
+            moments[code] = (products * own).mul_(own[:, None])
         return Mixed(frames, moments, factors)
 
 
 class Mixed(NamedTuple):
     """Moments in frames in which the kernels of a view have the shares that are wanted.
 
-    `factors` are those of the stacked features of `Framed`.
+    `factors` are those of the features of `Framed`, for each view.
     """
 
     frames: list
     moments: dict
-    factors: torch.Tensor
+    factors: list
 
     @property
     def ranks(self):
@@ -189,20 +198,21 @@ class Mixed(NamedTuple):
 
     def features(self, F):
         """Return stacked features of `Framed` in these frames, for each view."""
-        F = F * self.factors
-        return [F[:, u] for u in extended_slices(self.ranks)]
+        parts = F.split(list(map(len, self.factors)), dim=1)
+        return [part * own for part, own in zip(parts, self.factors, strict=True)]
 
 
 def framed(features, moments, F):
     """Return `Framed` moments, with the rows that have the stacked features F."""
     widths = [feature.widths for feature in features.values()]
-    columns = extended_slices(map(sum, widths))
-    own = [sum(M[u, u] for M in moments.values()) for u in columns]
+    sizes = list(map(sum, widths))
+    own = [own_sums(moments, sizes, v) for v in range(len(sizes))]
     frames = list(map(fit_frame, own, widths))
     moments = {
-        count: frame_moments(products, columns, frames)
-        for count, products in moments.items()
+        code: frame_moments(products, [frames[v] for v in views_of(code)])
+        for code, products in moments.items()
     }
+    columns = extended_slices(sizes)
     framed_columns = extended_slices(frame.rank for frame in frames)
     kept = F.new_empty((len(F), framed_columns[-1].stop))
     for u, v, frame in zip(columns, framed_columns, frames, strict=True):
@@ -210,8 +220,9 @@ def framed(features, moments, F):
     return Framed(frames, widths, moments, kept)
 
 
-def frame_moments(products, columns, frames):
+def frame_moments(products, frames):
     """Return sums of products of stacked features in the frames of the views."""
+    columns = extended_slices(len(frame.mean) for frame in frames)
     views = combinations_with_replacement(range(len(frames)), 2)
     return symmetric(
         {
