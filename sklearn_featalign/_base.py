@@ -118,7 +118,7 @@ class BaseAligner(
         for name, slot, mask in output_plan(self.output, present):
             if not mask.any():
                 continue
-            rows = self._rows(X, self.view_columns_[name], mask)
+            rows = self._rows(block(X, self.view_columns_[name]), mask)
             target = out[:, slot * width : (slot + 1) * width]
             rows.collect(self._load_view(name, rows), target, is_mean)
         if is_mean:
@@ -144,6 +144,12 @@ class BaseAligner(
             Aligned features of this view; `output` has no effect.
         """
         check_is_fitted(self)
+        name, X, mask = self._check_view(X_view, view)
+        width = len(self._view_feature_names)
+        return self._map_view(X, mask, width, partial(self._load_view, name))
+
+    def _check_view(self, X_view, view):
+        """Return the name of a view, checked rows of it, and a mask of present ones."""
         name = view_name(view, self.view_columns_)
         columns = self.view_columns_[name]
         X = check_rows(self, X_view, allow_nan=True)
@@ -154,8 +160,17 @@ class BaseAligner(
             )
         if hasattr(X_view, "columns") and hasattr(self, "feature_names_in_"):
             check_view_names(X_view, name, columns, self.feature_names_in_)
-        own = {name: np.arange(len(columns))}
-        return self._align(X, name, own[name], view_masks(X, own)[name])
+        return name, X, view_masks(X, {name: np.arange(len(columns))})[name]
+
+    def _map_view(self, X, mask, width, load):
+        """Return a map of rows of a view to some columns, NaN outside of a mask.
+
+        ``load(rows)`` returns the function of a batch; see `_load_view`.
+        """
+        out = full_like(X, width, None if mask.all() else np.nan)
+        rows = self._rows(X, mask)
+        rows.collect(load(rows), out)
+        return out
 
     @available_if(has_pairs)
     def score(self, X, y=None):
@@ -206,7 +221,12 @@ class BaseAligner(
         X = self._check_rows(X)
         present = self._view_masks(X, self.view_columns_)
         features = {
-            name: self._align(X, name, self.view_columns_[name], mask)
+            name: self._map_view(
+                block(X, self.view_columns_[name]),
+                mask,
+                len(self._view_feature_names),
+                partial(self._load_view, name),
+            )
             for name, mask in present.items()
         }
         values = []
@@ -288,7 +308,7 @@ class BaseAligner(
             )
         n_outputs = n_outputs or len(paired)
         views = {
-            name: self._rows(values, indices, present[name], n_outputs)
+            name: self._rows(block(values, indices), present[name], n_outputs)
             for name, indices in columns.items()
         }
         device = resolve_device(self.device, values)
@@ -326,20 +346,12 @@ class BaseAligner(
             return {name: np.ones(len(X), dtype=bool) for name in columns}
         return view_masks(X, columns)
 
-    def _rows(self, X, columns, mask, n_outputs=None):
+    def _rows(self, X, mask, n_outputs=None):
         """Return the rows of a view where a mask is true."""
         n_outputs = n_outputs or self._n_work_columns
         where = None if mask.all() else np.flatnonzero(mask)
         device = resolve_device(self.device, X)
-        return Rows(block(X, columns), device, self._row_batch_size, n_outputs, where)
-
-    def _align(self, X, name, columns, mask):
-        """Return features of a view in some columns of X, NaN outside of a mask."""
-        padding = None if mask.all() else np.nan
-        out = full_like(X, len(self._view_feature_names), padding)
-        rows = self._rows(X, columns, mask)
-        rows.collect(self._load_view(name, rows), out)
-        return out
+        return Rows(X, device, self._row_batch_size, n_outputs, where)
 
     @contextmanager
     def _errors_of_view(self, name):

@@ -111,6 +111,8 @@ def ask(aligner, X):
     if hasattr(aligner, "transform_view"):
         for i, part in enumerate(split_views(X, aligner)):
             answers[f"view {i}"] = aligner.transform_view(part, i)
+            if hasattr(aligner, "translate"):
+                answers[f"translation {i}"] = aligner.translate(part, i, i - 1)
     if hasattr(aligner, "sample"):
         try:
             answers["sample"] = aligner.sample(7)

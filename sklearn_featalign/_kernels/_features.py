@@ -14,11 +14,14 @@ from sklearn_featalign._kernels._bandwidth import (
     as_kernel,
 )
 from sklearn_featalign._kernels._scaling import coordinates
-from sklearn_featalign._linalg import scale_to_unit_
+from sklearn_featalign._linalg import squared_norms
 
 # Axes of the kernel among the landmarks are dropped below this share of the largest
 # eigenvalue: the root would amplify the rounding errors of affinities.
 _RANK_RTOL = 1e-6
+
+# Rows are computed in float32 up to this rounding error, relative to their length.
+_SINGLE_RTOL = 1e-5
 
 
 class FeatureMap(NamedTuple):
@@ -91,10 +94,29 @@ def as_projection(features, M):
 
 
 def project(X, landmarks, kernel, projection):
-    """Return rows of a view after a `Projection`, at unit length.
-
-    Rows that the map sends to zero stay zero.
-    """
+    """Return rows of a view after a `Projection`."""
     Z, A = linear_and_rbf(X, landmarks, kernel)
+    return apply_projection(Z, A, projection)
+
+
+def apply_projection(Z, A, projection):
+    """Return rows after a `Projection`, from their coordinates and affinities."""
     F = torch.addmm(projection.intercept, Z, projection.linear)
-    return scale_to_unit_(F.addmm_(A, projection.rbf))
+    return F.addmm_(A, projection.rbf)
+
+
+def kernel_of_projection(projection, features):
+    """Return the kernel of a view, which allows float32 if the projection does.
+
+    Rounding errors are estimated from those of the landmarks: the median counts,
+    relative to the length of their rows.
+    """
+    kernel, Z, _ = features
+    A = affinities_between(Z, Z, kernel)
+    linear, rbf, intercept = projection
+    noise = Z.square() @ squared_norms(linear) + A.square() @ squared_norms(rbf)
+    noise = (noise + intercept.square().sum()).sqrt() * torch.finfo(torch.float32).eps
+    lengths = torch.linalg.vector_norm(apply_projection(Z, A, projection), dim=1)
+    if float((noise / lengths).median()) > _SINGLE_RTOL:
+        return kernel._replace(allows_single=False)
+    return kernel

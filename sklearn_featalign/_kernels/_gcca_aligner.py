@@ -1,15 +1,22 @@
 """Kernel generalised CCA of all pairs, with a correction for hubs."""
 
 from functools import partial, reduce
+from itertools import permutations
 from numbers import Integral, Real
 
 import numpy as np
 from sklearn.base import _fit_context
 from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_featalign._base import count_views, has_pairs
-from sklearn_featalign._kernels._features import Projection, as_features, fit_features
+from sklearn_featalign._kernels._features import (
+    Projection,
+    as_features,
+    fit_features,
+    project,
+)
 from sklearn_featalign._kernels._gcca_choice import choose
 from sklearn_featalign._kernels._gcca_views import (
     Setting,
@@ -24,12 +31,14 @@ from sklearn_featalign._kernels._gcca_views import (
 from sklearn_featalign._kernels._hubness import load_hub_columns
 from sklearn_featalign._kernels._landmark_aligner import LandmarkAligner
 from sklearn_featalign._kernels._moments import add
+from sklearn_featalign._kernels._translation import fit_translations
 from sklearn_featalign._torch import (
     resolve_device,
     set_fitted,
     to_numpy,
     to_torch,
 )
+from sklearn_featalign._views import view_name
 
 _METRICS = {"dot", "cosine"}
 
@@ -88,6 +97,11 @@ class KernelGCCAAligner(LandmarkAligner):
         know cosines or Euclidean distances. These columns tell the views apart, which
         misleads a classifier that is trained on one view and used on another. It may be
         changed after the fit.
+
+    fit_translations : bool, default=True
+        Whether the fit prepares :meth:`translate`, for each ordered pair of views. It
+        costs a tenth of the time of a fit, and memory for as many numbers as the
+        columns and landmarks of one view times the columns of the other.
 
     n_landmarks : int or None, default=1000
         Number of landmarks. None, or a number larger than there are (with a warning),
@@ -148,6 +162,13 @@ class KernelGCCAAligner(LandmarkAligner):
     loo_size_ : int
         Number of rows among which each of them is searched: a fifth of the paired rows,
         at most 2000.
+
+    translation_score_ : dict of (str, str) to float
+        For each source and target view, the share of the variance of the target that
+        :meth:`translate` explains in rows that the regression has left out.
+
+    translation_ridge_ : dict of (str, str) to float
+        The penalties of these regressions, in the unit of `ridge`.
 
     view_columns_ : dict of str to ndarray of int of shape (n_view_features,)
         The columns of X of each view, by name: "view0", "view1" and so on if `views`
@@ -303,6 +324,7 @@ class KernelGCCAAligner(LandmarkAligner):
         "power": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
         "hub_neighbors": [Interval(Integral, 0, None, closed="left")],
         "metric": [StrOptions(_METRICS)],
+        "fit_translations": ["boolean"],
     }
 
     def __init__(
@@ -315,6 +337,7 @@ class KernelGCCAAligner(LandmarkAligner):
         power="auto",
         hub_neighbors=10,
         metric="dot",
+        fit_translations=True,
         n_landmarks=1000,
         landmarks="random",
         views=None,
@@ -330,6 +353,7 @@ class KernelGCCAAligner(LandmarkAligner):
         self.power = power
         self.hub_neighbors = hub_neighbors
         self.metric = metric
+        self.fit_translations = fit_translations
         self.n_landmarks = n_landmarks
         self.landmarks = landmarks
         self.views = views
@@ -429,6 +453,77 @@ class KernelGCCAAligner(LandmarkAligner):
         vars(self).update(_sums={**self._sums, "moments": total}, _solution=None)
         return self
 
+    @available_if(has_pairs)
+    def translate(self, X_view, source, target):
+        r"""Return rows of one view as the features that another view would have.
+
+        It is for what exists already for the other network: an index, a classifier, a
+        decoder. The target's columns are predicted, in their own units, by ridge
+        regression on the kernel features of the source, from the rows that have both
+        views. The penalty has the smallest error of rows that are left out (up to 1000
+        of them, by their leverages); see `translation_score_`.
+
+        Parameters
+        ----------
+        X_view : {array-like, tensor} of shape (n_samples, n_source_features)
+            The columns of the source view.
+        source, target : str or int
+            Names or indices of two views.
+
+        Returns
+        -------
+        X_target : {ndarray, tensor} of shape (n_samples, n_target_features)
+            Predicted columns of the target view; NaN where the source is absent. Rows
+            are nearer to the mean than the target's own, the more so the less is known:
+            scale both to unit length where directions matter.
+
+        Raises
+        ------
+        ValueError
+            If a view is unknown, if both are the same, or if X_view has another width.
+        AttributeError
+            If the aligner was fitted with ``fit_translations=False``.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from sklearn_featalign import KernelGCCAAligner
+        >>> rng = np.random.default_rng(0)
+        >>> old = rng.normal(size=(300, 5))
+        >>> new = old @ rng.normal(size=(5, 8)) + 3
+        >>> aligner = KernelGCCAAligner(views={"old": 5, "new": 8}, n_landmarks=50)
+        >>> aligner = aligner.fit(np.hstack([old, new])[:200])
+        >>> moved = aligner.translate(old[200:], "old", "new")
+        >>> moved.shape, bool(np.abs(moved - new[200:]).max() < 1e-5)
+        ((100, 8), True)
+        >>> round(aligner.translation_score_["old", "new"], 6)
+        1.0
+        """
+        check_is_fitted(self)
+        target = self._target_name(source, target)
+        name, X, mask = self._check_view(X_view, source)
+        load = partial(self._load_translation, name, target)
+        return self._map_view(X, mask, len(self.view_columns_[target]), load)
+
+    def _target_name(self, source, target):
+        source, name = (
+            view_name(view, self.view_columns_) for view in (source, target)
+        )
+        if source == name:
+            raise ValueError(f"The source and the target are the same view, {name!r}.")
+        return name
+
+    def _load_translation(self, source, target, rows):
+        state = self._translations()[source][target]
+        kernel, landmarks = self._load_kernel(state["kernel"], source, rows)
+        state = to_torch(state["projection"], rows.device, landmarks.dtype)
+        return partial(
+            project,
+            landmarks=landmarks,
+            kernel=kernel,
+            projection=Projection(**state),
+        )
+
     @property
     def n_components_(self):
         """Number of components."""
@@ -455,6 +550,31 @@ class KernelGCCAAligner(LandmarkAligner):
         """Number of rows among which each of them was searched."""
         self._check_has_pairs("loo_size_")
         return self._solved()["size"]
+
+    @property
+    def translation_score_(self):
+        """Shares of the variance that translations explain."""
+        return self._translation_values("score")
+
+    @property
+    def translation_ridge_(self):
+        """Penalties of translations."""
+        return self._translation_values("ridge")
+
+    def _translation_values(self, name):
+        self._check_has_pairs(f"translation_{name}_")
+        translations = self._translations()
+        pairs = permutations(self.view_columns_, 2)
+        return {(u, v): translations[u][v][name] for u, v in pairs}
+
+    def _translations(self):
+        found = self._solved()["translations"]
+        if found is None:
+            raise AttributeError(
+                "There are no translations: the aligner was fitted with "
+                "fit_translations=False."
+            )
+        return found
 
     def _check_has_pairs(self, name):
         if not has_pairs(self):
@@ -501,8 +621,12 @@ class KernelGCCAAligner(LandmarkAligner):
         mixed = data.mixed(choice.linear)
         views = fit_views(sums.features, mixed, data.kept, setting, choice.power)
         first = next(iter(views.values()))
+        translations = None
+        if self.fit_translations and len(views) > 1:
+            translations = fit_translations(sums, mixed, data.kept, columns)
         return {
             "views": {name: to_numpy(view) for name, view in views.items()},
+            "translations": to_numpy(translations),
             "n_components": len(first.projection.intercept),
             **to_numpy(choice),
         }

@@ -7,11 +7,12 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from sklearn_featalign._kernels._bandwidth import Kernel, affinities_between
+from sklearn_featalign._kernels._bandwidth import Kernel
 from sklearn_featalign._kernels._features import (
     Projection,
     as_projection,
     extended_features,
+    kernel_of_projection,
     project,
 )
 from sklearn_featalign._kernels._frames import (
@@ -35,7 +36,7 @@ from sklearn_featalign._kernels._moments import (
     view_code,
     views_of,
 )
-from sklearn_featalign._linalg import squared_norms, unit_rows
+from sklearn_featalign._linalg import scale_to_unit_, unit_rows
 from sklearn_featalign._torch import Rows, with_smaller_batches
 from sklearn_featalign._views import block
 
@@ -47,9 +48,6 @@ HUB_AXES = 256
 
 # Rows whose leverages are computed at a time.
 _LEVERAGE_ROWS = 2000
-
-# Rows are computed in float32 up to this rounding error, relative to their length.
-_SINGLE_RTOL = 1e-5
 
 
 class Setting(NamedTuple):
@@ -258,9 +256,7 @@ def fit_views(features, data, kept, setting, power):
     parts = zip(features.items(), data.frames, matrices, references, strict=True)
     for (name, feature), frame, M, reference in parts:
         projection = as_projection(feature, unframe(M, frame))
-        kernel = feature.kernel
-        if single_error(projection, feature) > _SINGLE_RTOL:
-            kernel = kernel._replace(allows_single=False)
+        kernel = kernel_of_projection(projection, feature)
         views[name] = GCCAView(kernel, projection, reference)
     return views
 
@@ -296,21 +292,7 @@ def leading(rows):
     return [part[:, :HUB_AXES] for part in rows]
 
 
-def single_error(projection, features):
-    """Return about how large the rounding errors of a `Projection` are in float32.
-
-    It is the median over the landmarks, relative to the lengths of their rows.
-    """
-    kernel, Z, _ = features
-    A = affinities_between(Z, Z, kernel)
-    linear, rbf, intercept = projection
-    F = torch.addmm(intercept, Z, linear).addmm_(A, rbf)
-    noise = Z.square() @ squared_norms(linear) + A.square() @ squared_norms(rbf)
-    noise = (noise + intercept.square().sum()).sqrt() * torch.finfo(torch.float32).eps
-    return float((noise / torch.linalg.vector_norm(F, dim=1)).median())
-
-
 def view_features(X, landmarks, kernel, projection, hub_columns):
     """Return the features of rows of a view, with `HubColumns` or None."""
-    F = project(X, landmarks, kernel, projection)
+    F = scale_to_unit_(project(X, landmarks, kernel, projection))
     return F if hub_columns is None else hub_columns(F)
