@@ -77,18 +77,17 @@ def own_ranks(X, Y, bias):
     The nearest has rank 1, and each row that is tied with row i adds a half.
     """
     norms, sizes = Y.norm(dim=1), bias.abs()
+    margins = tie_margins(X, Y, bias)
     ranks = X.new_empty(len(X))
     for rows, S in similarity_blocks(X, Y, bias):
         own = S.diagonal(rows.start)[:, None]
-        reach = X[rows].norm(dim=1, keepdim=True)
-        # An upper bound of the tie tolerances of all rows of Y.
-        widest = 2 * _TIE_RTOL * (reach * norms.max() + sizes.max())
-        above, tied = count_above_and_tied(S, own, widest)
+        above, tied = count_above_and_tied(S, own, margins[rows])
         # This bound is loose if Y has outliers: where it leaves rows tied, they are
         # counted anew with a tolerance for each row of Y.
         unsure = tied.nonzero()[:, 0]
         if len(unsure):
-            errors = _TIE_RTOL * (reach[unsure] * norms + sizes)
+            reach = X[rows][unsure].norm(dim=1, keepdim=True)
+            errors = _TIE_RTOL * (reach * norms + sizes)
             own_errors = errors.gather(1, unsure[:, None] + rows.start)
             above[unsure], tied[unsure] = count_above_and_tied(
                 S[unsure], own[unsure], errors + own_errors
@@ -119,13 +118,49 @@ def count_above_and_tied(S, own, margin):
     return above, tied
 
 
-def neighbors_within(X, bias, n_neighbors):
-    """Return the indices of the nearest other rows of each row."""
-    indices = X.new_empty((len(X), n_neighbors), dtype=torch.int64)
-    for rows, S in similarity_blocks(X, X, bias):
-        S.diagonal(rows.start).fill_(-torch.inf)
-        indices[rows] = S.topk(n_neighbors).indices
-    return indices
+def common_neighbors(first, second, k, n, leave_own_out):
+    """Return the share of k nearest rows that are among n nearest ones elsewhere.
+
+    Ties are broken at random, apart in the two searches: this is the mean.
+
+    Parameters
+    ----------
+    first, second : tuple
+        Two searches among the same objects: arguments of `similarity_blocks`.
+    k, n : int
+        Numbers of nearest rows in the first and in the second.
+    leave_own_out : bool
+        Whether row i of X does not search row i of Y.
+    """
+    total = 0.0
+    blocks = zip(similarity_blocks(*first), similarity_blocks(*second), strict=True)
+    margins = tie_margins(*first), tie_margins(*second)
+    for (rows, S), (_, T) in blocks:
+        if leave_own_out:
+            S.diagonal(rows.start).fill_(-torch.inf)
+            T.diagonal(rows.start).fill_(-torch.inf)
+        shares = nearest_shares(S, k, margins[0][rows])
+        total += float(shares.mul_(nearest_shares(T, n, margins[1][rows])).sum())
+    return total / (len(first[0]) * k)
+
+
+def nearest_shares(S, n, margin):
+    """Return with what share each similarity is among the n largest of its row.
+
+    Those that are within the margin of the n-th have equal shares in what is left.
+    """
+    smallest = S.topk(n).values[:, -1:]
+    above, tied = S > smallest + margin, S >= smallest - margin
+    shares = above.to(S.dtype)
+    tied ^= above
+    left = n - above.sum(1, keepdim=True)
+    return shares.add_(tied * (left / tied.sum(1, keepdim=True)))
+
+
+def tie_margins(X, Y, bias):
+    """Return for each row of X, in a column, an upper bound of its tie tolerances."""
+    reach = X.norm(dim=1, keepdim=True)
+    return 2 * _TIE_RTOL * (reach * Y.norm(dim=1).max() + bias.abs().max())
 
 
 def log_mean_gaussian(X, t):

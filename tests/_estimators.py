@@ -109,10 +109,12 @@ def ask(aligner, X):
         if hasattr(aligner, method)
     }
     if hasattr(aligner, "transform_view"):
-        for i, part in enumerate(split_views(X, aligner)):
+        parts = split_views(X, aligner)
+        for i, part in enumerate(parts):
             answers[f"view {i}"] = aligner.transform_view(part, i)
             if hasattr(aligner, "translate"):
-                answers[f"translation {i}"] = aligner.translate(part, i, i - 1)
+                other = (i + 1) % len(parts)
+                answers[f"translation {i}"] = aligner.translate(part, i, other)
     if hasattr(aligner, "sample"):
         try:
             answers["sample"] = aligner.sample(7)

@@ -301,6 +301,7 @@ METRICS = {
     "retrieval_accuracy": metrics.retrieval_accuracy,
     "mean_reciprocal_rank": metrics.mean_reciprocal_rank,
     "mutual_knn": metrics.mutual_knn,
+    "neighbor_recall": lambda X, Y: metrics.neighbor_recall(X, X, Y, Y),
     "linear_cka": metrics.linear_cka,
     "cluster_contrast": lambda X, Y: metrics.cluster_contrast(
         X, Y, np.arange(len(X)) % 3

@@ -17,7 +17,7 @@ FILES = {
 FLOOR = [
     ["_version", "_memory", "_linalg"],
     ["_torch", "_similarity", "_standardize"],
-    ["_views", "_mixin", "_callbacks"],
+    ["_views", "_mixin", "_callbacks", "_compiled"],
     ["_mlp", "_training", "metrics"],
     ["_base"],
 ]
@@ -40,6 +40,7 @@ PURE = [
     "_kernels._moments",
     "_kernels._ridge",
     "_kernels._scaling",
+    "_kernels._translation",
     "_half_shared._cca",
     "_half_shared._kernel_inputs",
     "_half_shared._losses",

@@ -22,16 +22,23 @@ from sklearn.neighbors import NearestNeighbors
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import KernelCenterer, StandardScaler
 
-from sklearn_featalign import RBFAutoScaleAligner, _memory, stack_views
+from sklearn_featalign import (
+    KernelGCCAAligner,
+    RBFAutoScaleAligner,
+    _memory,
+    stack_views,
+)
 from sklearn_featalign.metrics import (
     alignment_loss,
     cluster_contrast,
     concordance_correlation,
     linear_cka,
+    make_neighbor_scorer,
     make_retrieval_scorer,
     make_view_scorer,
     mean_reciprocal_rank,
     mutual_knn,
+    neighbor_recall,
     retrieval_accuracy,
     retrieval_ranks,
     uniformity_loss,
@@ -163,6 +170,84 @@ def test_mutual_knn(metric, k):
     assert 0 < expected < 1
     assert mutual_knn(X, Y, k=k, metric=metric) == pytest.approx(expected, rel=1e-14)
     assert mutual_knn(X, 3 * X, k=k, metric=metric) == 1
+
+
+@pytest.mark.parametrize("metric", SIMILARITIES)
+@pytest.mark.parametrize(("k", "n"), [(1, 1), (5, 5), (3, 20)])
+@pytest.mark.parametrize("leave_own_out", [False, True])
+def test_neighbor_recall(metric, k, n, leave_own_out):
+    X_true, Y_true = pairs(40)
+    X, Y = X_true[:, :3], pairs(40, seed=1, noise=0.1)[1][:, :3] + Y_true[:, :3]
+    queries = slice(None) if leave_own_out else slice(25)
+
+    def nearest(A, B, metric, n):
+        S = SIMILARITIES[metric](A[queries], B)
+        if leave_own_out:
+            np.fill_diagonal(S, -np.inf)
+        return np.argsort(-S, axis=1)[:, :n]
+
+    truth, found = nearest(X_true, Y_true, "euclidean", k), nearest(X, Y, metric, n)
+    both = zip(truth, found, strict=True)
+    expected = np.mean([len(set(a) & set(b)) / k for a, b in both])
+    assert 0 < expected < 1
+    recall = neighbor_recall(
+        X_true[queries],
+        Y_true,
+        X[queries],
+        Y,
+        k=k,
+        n=n,
+        metric=metric,
+        metric_true="euclidean",
+        leave_own_out=leave_own_out,
+    )
+    assert recall == pytest.approx(expected, rel=1e-12)
+
+
+def test_ties_count_as_in_a_random_order():
+    Y = np.array([[3.0], [2.0], [2.0], [2.0], [1.0]])
+    x, same = np.ones((1, 1)), np.ones((5, 1))
+    found = partial(neighbor_recall, metric="dot", metric_true="dot")
+    # The second nearest is one of three, in both searches apart.
+    assert found(x, Y, x, Y, k=2) == pytest.approx((1 + 1 / 3) / 2)
+    assert found(x, Y, x, Y, k=2, n=3) == pytest.approx((1 + 2 / 3) / 2)
+    assert found(x, Y, x, Y, k=4) == 1
+    assert found(x, Y, x, same, k=2) == pytest.approx(2 / 5)
+    assert found(x, same, x, same, k=2, n=4) == pytest.approx(4 / 5)
+    # Each row tells the other two apart from itself, but not from one another.
+    assert mutual_knn(same[:3], same[:3], k=1) == pytest.approx(1 / 2)
+
+
+def bridges(n_samples, seed=0):
+    rng, maps = np.random.default_rng(seed), np.random.default_rng(99)
+    Z = rng.normal(size=(n_samples, 4))
+    widths = {"old": 6, "new": 9}.values()
+    blocks = [np.tanh(Z @ maps.normal(size=(4, width))) for width in widths]
+    return blocks, np.hstack(blocks)
+
+
+def test_a_search_over_bridges():
+    (_, X), ((old, new), test) = bridges(200), bridges(80, 1)
+    views = {"old": 6, "new": 9}
+    aligner = KernelGCCAAligner(views=views, n_landmarks=50, random_state=0)
+    scorer = make_neighbor_scorer("old", "new", k=5)
+    grid = {"linear": [0.0, 1.0]}
+    search = GridSearchCV(aligner, grid, scoring=scorer, cv=3).fit(X)
+    fitted = search.best_estimator_
+    for move, (A, B) in {
+        "index": (new, fitted.translate(old, "old", "new")),
+        "queries": (fitted.translate(new, "new", "old"), old),
+    }.items():
+        expected = neighbor_recall(new, new, A, B, k=5, leave_own_out=True)
+        own = make_neighbor_scorer(0, 1, move=move, k=5)
+        assert own(make_pipeline(fitted), test) == expected
+    # Rows that lack a view do not count.
+    test[60:, :6] = np.nan
+    assert scorer(fitted, test) == scorer(fitted, test[:60])
+    with pytest.raises(ValueError, match="move must be one of 'index', 'queries'"):
+        make_neighbor_scorer(0, 1, move="all")
+    with pytest.raises(TypeError, match="can translate"):
+        scorer(RBFAutoScaleAligner(views=views, n_landmarks=50).fit(X), X)
 
 
 @pytest.mark.parametrize("widths", [(5, 3), (5, 200), (100, 200)])
@@ -305,6 +390,15 @@ BAD = {
     "NaN tensor": (
         lambda: linear_cka(X, torch.from_numpy(Y) * np.nan),
         "Input Y contains NaN",
+    ),
+    "width of truth": (
+        lambda: neighbor_recall(X, Y[:, :2], X, Y),
+        "X_true has 5 features and Y_true has 2",
+    ),
+    "n": (lambda: neighbor_recall(X, Y, X, Y, n=11), "n must be an integer from 1"),
+    "lengths of searches": (
+        lambda: neighbor_recall(X, Y, X, Y[:5]),
+        "inconsistent numbers",
     ),
     "metric": (lambda: mutual_knn(X, Y, metric="l1"), "metric must be one of 'cosine'"),
     "csls": (

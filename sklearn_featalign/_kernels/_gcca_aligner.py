@@ -505,6 +505,28 @@ class KernelGCCAAligner(LandmarkAligner):
         load = partial(self._load_translation, name, target)
         return self._map_view(X, mask, len(self.view_columns_[target]), load)
 
+    @available_if(has_pairs)
+    def compile_translation(self, source, target, *, dtype="float32"):
+        """Return :meth:`translate` between two views as a function, for serving.
+
+        Parameters
+        ----------
+        source, target : str or int
+            Names or indices of two views.
+        dtype : {"float32", "float64"}, default="float32"
+            Precision of its output.
+
+        Returns
+        -------
+        compiled : CompiledMap
+            See :meth:`compile_view`.
+        """
+        check_is_fitted(self)
+        target = self._target_name(source, target)
+        source = view_name(source, self.view_columns_)
+        load = partial(self._load_translation, source, target)
+        return self._compile(source, len(self.view_columns_[target]), load, dtype)
+
     def _target_name(self, source, target):
         source, name = (
             view_name(view, self.view_columns_) for view in (source, target)

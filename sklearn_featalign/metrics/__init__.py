@@ -15,20 +15,27 @@ from sklearn_featalign.metrics._agreement import (
 from sklearn_featalign.metrics._retrieval import (
     mean_reciprocal_rank,
     mutual_knn,
+    neighbor_recall,
     retrieval_accuracy,
     retrieval_ranks,
 )
-from sklearn_featalign.metrics._scorers import make_retrieval_scorer, make_view_scorer
+from sklearn_featalign.metrics._scorers import (
+    make_neighbor_scorer,
+    make_retrieval_scorer,
+    make_view_scorer,
+)
 
 __all__ = [
     "alignment_loss",
     "cluster_contrast",
     "concordance_correlation",
     "linear_cka",
+    "make_neighbor_scorer",
     "make_retrieval_scorer",
     "make_view_scorer",
     "mean_reciprocal_rank",
     "mutual_knn",
+    "neighbor_recall",
     "retrieval_accuracy",
     "retrieval_ranks",
     "uniformity_loss",

@@ -18,12 +18,18 @@ def load_pairs(X, Y, same_width=False):
     """Return checked paired rows in float64 on the device that computes."""
     X, Y = load(X, "X"), load(Y, "Y")
     check_consistent_length(X, Y)
-    if same_width and X.shape[1] != Y.shape[1]:
-        raise ValueError(
-            f"X has {X.shape[1]} features and Y has {Y.shape[1]}: they need to be "
-            "aligned in one space first."
-        )
+    if same_width:
+        check_width(X, Y)
     return X, Y.to(X.device)
+
+
+def check_width(X, Y, name_x="X", name_y="Y"):
+    """Raise an error if rows that are to be compared differ in width."""
+    if X.shape[1] != Y.shape[1]:
+        raise ValueError(
+            f"{name_x} has {X.shape[1]} features and {name_y} has {Y.shape[1]}: they "
+            "need to be aligned in one space first."
+        )
 
 
 def check_option(name, value, options):

@@ -1,14 +1,22 @@
 """Metrics of retrieval and of neighbours across two feature spaces."""
 
-import torch
+from sklearn.utils import check_consistent_length
 
 from sklearn_featalign._similarity import (
+    common_neighbors,
     comparable,
     neighbor_means,
-    neighbors_within,
     own_ranks,
 )
-from sklearn_featalign.metrics._checks import check_count, check_option, load_pairs
+from sklearn_featalign.metrics._checks import (
+    check_count,
+    check_option,
+    check_width,
+    load,
+    load_pairs,
+)
+
+METRICS = ("cosine", "dot", "euclidean")
 
 
 def retrieval_ranks(X, Y, *, metric="cosine", csls=None):
@@ -47,7 +55,7 @@ def retrieval_ranks(X, Y, *, metric="cosine", csls=None):
     [1.0, 1.0, 2.0]
     """
     X, Y = load_pairs(X, Y, same_width=True)
-    check_option("metric", metric, ("cosine", "dot", "euclidean"))
+    check_option("metric", metric, METRICS)
     X, Y, bias = comparable(X, Y, metric)
     if csls is not None:
         if metric == "euclidean":
@@ -148,13 +156,91 @@ def mutual_knn(X, Y, *, k=10, metric="cosine"):
     1.0
     """
     X, Y = load_pairs(X, Y)
-    check_option("metric", metric, ("cosine", "dot", "euclidean"))
+    check_option("metric", metric, METRICS)
     check_count("k", k, len(X) - 1)
-    # Shuffle Y so that ties are broken independently in X and in Y.
-    generator = torch.Generator("cpu").manual_seed(0)
-    order = torch.randperm(len(Y), generator=generator, device="cpu")
-    Y = Y[order.to(Y.device)]
-    near_X = neighbors_within(*comparable(X, X, metric)[1:], k).cpu()[order]
-    near_Y = order[neighbors_within(*comparable(Y, Y, metric)[1:], k).cpu()]
-    common = sum((near_X == near_Y.roll(j, 1)).sum().item() for j in range(k))
-    return common / near_X.numel()
+    searches = (comparable(Z, Z, metric) for Z in (X, Y))
+    return common_neighbors(*searches, k, k, leave_own_out=True)
+
+
+def neighbor_recall(
+    X_true,
+    Y_true,
+    X,
+    Y,
+    *,
+    k=10,
+    n=None,
+    metric="cosine",
+    metric_true="cosine",
+    leave_own_out=False,
+):
+    """Return the share of the true nearest rows that another search finds.
+
+    The truth is a search of `Y_true` for the k nearest rows of each row of `X_true`,
+    for instance in the features of a new embedding model. The other search, of `Y` by
+    `X`, is among the same objects in the same order, for instance in an index that was
+    moved to the new model. With `n` larger than `k` this is what a cascade can reach at
+    most, which fetches n rows and has them ordered by the truth.
+
+    Parameters
+    ----------
+    X_true : {array-like, tensor} of shape (n_queries, n_true_features)
+        Queries of the true search.
+    Y_true : {array-like, tensor} of shape (n_rows, n_true_features)
+        Rows that it searches.
+    X : {array-like, tensor} of shape (n_queries, n_features)
+        The same queries of the other search.
+    Y : {array-like, tensor} of shape (n_rows, n_features)
+        The same rows of the other search.
+    k : int, default=10
+        Number of true nearest rows.
+    n : int, optional
+        Number of nearest rows among which they are looked for, `k` by default.
+    metric : {"cosine", "dot", "euclidean"}, default="cosine"
+        Similarity or distance of the other search.
+    metric_true : {"cosine", "dot", "euclidean"}, default="cosine"
+        That of the true search.
+    leave_own_out : bool, default=False
+        Whether query i and row i are the same object, which is then not searched.
+
+    Returns
+    -------
+    recall : float
+        Between 0 and 1, about ``n / n_rows`` for unrelated features. Where rows tie for
+        the last place, it is the mean over random orders.
+
+    See Also
+    --------
+    mutual_knn : The same for two spaces, each with its own queries.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_featalign.metrics import neighbor_recall
+    >>> rng = np.random.default_rng(0)
+    >>> queries, rows = rng.normal(size=(20, 8)), rng.normal(size=(500, 8))
+    >>> worse = rows + 0.3 * rng.normal(size=rows.shape)
+    >>> recall = neighbor_recall(queries, rows, queries, worse)
+    >>> cascade = neighbor_recall(queries, rows, queries, worse, n=100)
+    >>> 0.5 < recall < 0.9 < cascade
+    True
+    """
+    truth = load_search(X_true, Y_true, metric_true, "_true")
+    search = load_search(X, Y, metric, "")
+    for first, second in zip(truth[:2], search[:2], strict=True):
+        check_consistent_length(first, second)
+    if leave_own_out:
+        check_consistent_length(*truth[:2])
+    most = len(truth[1]) - bool(leave_own_out)
+    check_count("k", k, most)
+    n = k if n is None else n
+    check_count("n", n, most)
+    return common_neighbors(truth, search, k, n, leave_own_out)
+
+
+def load_search(X, Y, metric, suffix):
+    """Return checked queries and rows, comparable by their dot products and a bias."""
+    X, Y = load(X, f"X{suffix}"), load(Y, f"Y{suffix}")
+    check_option(f"metric{suffix}", metric, METRICS)
+    check_width(X, Y, f"X{suffix}", f"Y{suffix}")
+    return comparable(X, Y.to(X.device), metric)

@@ -7,8 +7,16 @@ import numpy as np
 from sklearn.metrics import check_scoring
 from sklearn.utils import _safe_indexing
 
-from sklearn_featalign._views import hide_other_views, resolve_views, view_name
-from sklearn_featalign.metrics._retrieval import retrieval_accuracy
+from sklearn_featalign._torch import check_rows
+from sklearn_featalign._views import (
+    block,
+    hide_other_views,
+    resolve_views,
+    view_masks,
+    view_name,
+)
+from sklearn_featalign.metrics._checks import check_option
+from sklearn_featalign.metrics._retrieval import neighbor_recall, retrieval_accuracy
 
 
 def make_retrieval_scorer(score_func=retrieval_accuracy, **kwargs):
@@ -55,6 +63,65 @@ def _score_pairs(estimator, X, y=None, *, score_func, kwargs):
         given = getattr(score_func, "keywords", {}) | kwargs
         kwargs = {"metric": estimator._metric} | given
     return estimator.score_pairs(X, partial(score_func, **kwargs))
+
+
+def make_neighbor_scorer(source, target, *, move="index", **kwargs):
+    """Make a scorer of bridges between two networks for GridSearchCV.
+
+    It scores an aligner that can ``translate``, or a pipeline that ends in one. A row
+    is searched among the others by :func:`neighbor_recall`, with what the target's own
+    features find as the truth. It needs no labels.
+
+    Parameters
+    ----------
+    source, target : str or int
+        Names or indices of two views: of the old model, and of the new one, whose
+        neighbours are the truth.
+    move : {"index", "queries"}, default="index"
+        What is translated: the searched rows, from the source to the target, which
+        leaves queries as they are; or the queries, from the target to the source.
+    **kwargs : dict
+        Passed to :func:`neighbor_recall`: `k`, `n`, `metric` and `metric_true`.
+
+    Returns
+    -------
+    scorer : callable
+        ``scorer(estimator, X, y=None)``. Scores fall with the number of rows: compare
+        those of equally many.
+
+    Examples
+    --------
+    >>> from sklearn.model_selection import GridSearchCV
+    >>> from sklearn_featalign import KernelGCCAAligner
+    >>> from sklearn_featalign.metrics import make_neighbor_scorer
+    >>> aligner = KernelGCCAAligner(views={"old": 256, "new": 384})
+    >>> scorer = make_neighbor_scorer("old", "new", k=10)
+    >>> search = GridSearchCV(aligner, {"linear": [0.4, 0.7, 0.9]}, scoring=scorer)
+    """
+    check_option("move", move, ("index", "queries"))
+    return partial(
+        _score_bridge, source=source, target=target, move=move, kwargs=kwargs
+    )
+
+
+def _score_bridge(estimator, X, y=None, *, source, target, move, kwargs):
+    estimator, X = final_estimator(estimator, X)
+    if not hasattr(estimator, "translate"):
+        raise TypeError(
+            "A neighbour scorer scores an aligner that can translate between views, "
+            f"or a pipeline that ends in one, got {type(estimator).__name__}."
+        )
+    X = check_rows(estimator, X, allow_nan=True)
+    columns = estimator.view_columns_
+    names = [view_name(view, columns) for view in (source, target)]
+    masks = view_masks(X, {name: columns[name] for name in names})
+    both = np.flatnonzero(masks[names[0]] & masks[names[1]])
+    old, new = (block(X, columns[name])[both] for name in names)
+    if move == "index":
+        search = new, estimator.translate(old, source, target)
+    else:
+        search = estimator.translate(new, target, source), old
+    return neighbor_recall(new, new, *search, leave_own_out=True, **kwargs)
 
 
 def final_estimator(estimator, X=None):
