@@ -6,7 +6,8 @@
 
 The aligner sees paired rows without labels. A LogisticRegression is trained on aligned
 rows of the first network and scored on aligned test rows of the first and of the
-second, which it has never seen. All rows are disjoint. The hyperparameters of a method
+second, which it has never seen. With "translate" it is trained on the first network's
+own features, and the second's are translated into these. All rows are disjoint. The hyperparameters of a method
 are chosen by retrieval on validation rows, which needs no labels; C is chosen by the
 accuracy on validation rows of the first network.
 """
