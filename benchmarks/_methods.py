@@ -80,6 +80,16 @@ def ours(A, B, aligner, **grid):
         yield params, *maps
 
 
+def translate(A, B):
+    """Translate rows of B to features of A, which stay as they are."""
+    views = [A.shape[1], B.shape[1]]
+    fitted = KernelGCCAAligner(
+        views=views, n_landmarks=min(len(A), 1000), random_state=0
+    )
+    fitted.fit(np.hstack([A, B]))
+    yield {}, np.asarray, partial(fitted.translate, source=1, target=0)
+
+
 def half_shared(A, B, **params):
     """Fit half-shared networks with the recommended setting, or changes of it."""
     setting = HALF_SHARED | params
@@ -318,8 +328,11 @@ WITHOUT_NNN = (
     "HalfSharedMLPAligner, from kernels, hidden layer",
     "HalfSharedMLPAligner, from kernels, held out",
 )
-METRICS = dict.fromkeys(METHODS | ABLATIONS, "cosine")
-METRICS |= dict.fromkeys(WITHOUT_NNN, "dot")
+# For what exists for the first network, such as a classifier of its own features.
+OWN_SPACE = {"KernelGCCAAligner translate": translate}
+ALL_METHODS = METHODS | ABLATIONS | OWN_SPACE
+METRICS = dict.fromkeys(ALL_METHODS, "cosine")
+METRICS |= dict.fromkeys((*WITHOUT_NNN, *OWN_SPACE), "dot")
 
 
 class Choice(NamedTuple):
@@ -335,7 +348,7 @@ class Choice(NamedTuple):
 def choose(name, paired, validation):
     """Return the setting of a method, with its maps, that is best on validation rows.
 
-    Methods are named as in `METHODS` and `ABLATIONS`. Paired and validation rows are a
+    Methods are named as in `ALL_METHODS`. Paired and validation rows are a
     tuple of rows of A and the same rows of B. The best setting has the highest mean
     reciprocal rank.
     """
@@ -349,7 +362,7 @@ def choose_corrections(name, paired, validation, nnn=True):
     The setting of a method and the parameters of NNN are chosen together.
     """
     best = {}
-    for params, map_a, map_b in (METHODS | ABLATIONS)[name](*paired):
+    for params, map_a, map_b in ALL_METHODS[name](*paired):
         F, G = map_a(validation[0]), map_b(validation[1])
         bank = map_a(paired[0]) if nnn else None
         scores = score_corrections(F, G, METRICS[name], bank)

@@ -7,14 +7,14 @@
 The aligner sees paired rows without labels. A LogisticRegression is trained on aligned
 rows of the first network and scored on aligned test rows of the first and of the
 second, which it has never seen. With "translate" it is trained on the first network's
-own features, and the second's are translated into these. All rows are disjoint. The hyperparameters of a method
-are chosen by retrieval on validation rows, which needs no labels; C is chosen by the
-accuracy on validation rows of the first network.
+own features, and the second's are translated into these. All rows are disjoint. The
+hyperparameters of a method are chosen by retrieval on validation rows, which needs no
+labels; C is chosen by the accuracy on validation rows of the first network.
 """
 
 import numpy as np
 import pandas as pd
-from _methods import METRICS, chain, choose
+from _methods import METHODS, METRICS, OWN_SPACE, chain, choose
 from _pairs import compare_pairs, make_pair_parser, split_rows
 from _runs import grid, of_method, percent, table
 from sklearn.linear_model import LogisticRegression
@@ -79,7 +79,7 @@ def summarize(runs):
 
 def main():
     """Compare the methods and print a table for each pair and number of rows."""
-    parser = make_pair_parser(__doc__, n_paired=[1000])
+    parser = make_pair_parser(__doc__, n_paired=[1000], methods=[*METHODS, *OWN_SPACE])
     parser.add_argument("--n-labelled", type=int, default=4000)
     args = parser.parse_args()
     if args.a and args.b and not args.labels:
