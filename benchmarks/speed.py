@@ -20,6 +20,8 @@ field      one evaluation of the exact field beside its matrix products; flows w
 imports    of the package beside those of torch, scikit-learn and skorch
 gcca       KernelGCCAAligner: its fit beside its own products and factorisations, its
            transform beside RBFAutoScaleAligner; pairs that stream through a process
+serve      single rows by compiled maps beside their products; rows that are translated
+           beside one matrix product
 """
 
 import argparse
@@ -32,6 +34,7 @@ from _speed.gcca import time_gcca, time_stream
 from _speed.networks import time_epochs, time_toy
 from _speed.process import time_imports, time_rows
 from _speed.rbf import time_fits, time_transforms
+from _speed.serve import time_moving, time_single_rows
 
 
 def run_rbf(args):
@@ -86,6 +89,16 @@ def run_gcca(args):
     return tables | {title: time_stream(args.n_streamed, args.n_streamed_features)}
 
 
+def run_serve(args):
+    """Return the tables of single rows and of an index that is moved."""
+    tables = {}
+    for width in args.n_served_features:
+        sizes = args.n_served_pairs, width, args.n_landmarks, args.n_rounds
+        tables |= time_single_rows(*sizes)
+        tables |= time_moving(args.n_moved, *sizes)
+    return tables
+
+
 PARTS = {
     "rbf": run_rbf,
     "memory": run_memory,
@@ -93,6 +106,7 @@ PARTS = {
     "field": run_field,
     "imports": run_imports,
     "gcca": run_gcca,
+    "serve": run_serve,
 }
 SIZES = {
     "n-fitted": (4000, "rows of a fit, all landmarks"),
@@ -106,6 +120,8 @@ SIZES = {
     "n-seeds": (5, "of the toy"),
     "n-charged": (10000, "rows with an exact field"),
     "n-charges": (1000, "that approximate their field"),
+    "n-served-pairs": (3000, "of KernelGCCAAligner"),
+    "n-moved": (100000, "rows to translate"),
     "n-rounds": (5, ""),
 }
 
@@ -121,6 +137,7 @@ def parse_arguments():
     many = {"type": int, "nargs": "+"}
     parser.add_argument("--n-rows", default=[50000, 100000, 200000], **many)
     parser.add_argument("--n-streamed", default=[100000, 300000, 1000000], **many)
+    parser.add_argument("--n-served-features", default=[384, 1280], **many)
     parser.add_argument("--n-flowing", default=[10000, 50000], **many)
     parser.add_argument("--json", metavar="FILE")
     args = parser.parse_args()

@@ -59,6 +59,14 @@ def test_every_method_undoes_a_rotation(small_grids, name):
     assert isinstance(params, dict)
 
 
+def test_translated_rows_are_those_of_the_first_network():
+    A, B = rotated()
+    paired, rest = (A[:100], B[:100]), (A[100:], B[100:])
+    _, map_a, map_b = _methods.choose("KernelGCCAAligner translate", paired, rest)
+    assert map_a(rest[0]) is rest[0]
+    np.testing.assert_allclose(map_b(rest[1]), rest[0], atol=1e-4)
+
+
 @pytest.mark.parametrize("name", _methods.METHODS)
 def test_every_method_takes_few_narrow_rows(name):
     A, B, _ = halves(load_wine())
@@ -268,7 +276,7 @@ SMALL = (
     "--n-fitted 60 --n-samples 80 --n-features 8 --n-landmarks 30 --n-paired 50 "
     "--n-epochs 2 --n-seeds 1 --n-charged 300 --n-charges 60 --n-rows 2000 3000 "
     "--n-flowing 200 --n-rounds 1 --n-fitted-pairs 60 --n-streamed 100 200 "
-    "--n-streamed-features 8"
+    "--n-streamed-features 8 --n-served-features 8 --n-served-pairs 60 --n-moved 100"
 )
 PARTS = {
     "rbf": ("Fit, 60 rows of 8 columns", "error of c", "Nystroem"),
@@ -276,7 +284,8 @@ PARTS = {
     "networks": ("An epoch: 50 rows", "the author's recipe"),
     "field": ("Evaluations of the field", "change, rms", "published network"),
     "imports": ("Imports", "sklearn_featalign"),
-    "gcca": ("Fit, two views of 8 columns", "no hubness", "slope of logs"),
+    "gcca": ("Fit, two views of 8 columns", "no translations", "slope of logs"),
+    "serve": ("One row of 8 columns", "compiled", "100 rows of 8 columns to as many"),
 }
 
 
