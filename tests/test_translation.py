@@ -19,7 +19,6 @@ from sklearn_featalign._kernels._translation import (
     Pair,
     choose_penalty,
     descend,
-    left_out_error,
 )
 
 WIDTHS = {"a": 6, "b": 4, "c": 5}
@@ -67,7 +66,7 @@ def test_equal_to_kernel_ridge_regression_if_all_rows_are_landmarks(linear):
             linear * first + (1 - linear) * second
             for first, second in zip(*parts, strict=True)
         )
-        ridge = aligner.translation_ridge_["ab"[source], "ab"[target]]
+        ridge = aligner.translation_params_["ab"[source], "ab"[target]]["ridge"]
         model = KernelRidge(alpha=ridge, kernel="precomputed").fit(K, Y - Y.mean(0))
         expected = model.predict(K_new) + Y.mean(0)
         found = aligner.translate(new[source], source, target)
@@ -80,7 +79,7 @@ def test_equal_to_ridge_regression_of_linear_features():
     aligner = fit(blocks, linear=1.0)
     X, Y = blocks
     unit = np.square(X - X.mean(0)).sum() / len(X)
-    ridge = aligner.translation_ridge_["a", "b"]
+    ridge = aligner.translation_params_["a", "b"]["ridge"]
     expected = Ridge(ridge * unit).fit(X, Y).predict(new[0])
     found = aligner.translate(new[0], "a", "b")
     np.testing.assert_allclose(found, expected, rtol=1e-9)
@@ -115,7 +114,7 @@ def test_a_pair_counts_all_rows_that_have_both_views():
     for u, v in permutations(range(3), 2):
         both, own = present[u] & present[v], blocks[u][present[u] & counted]
         unit = np.square(own - own.mean(0)).sum() / len(own)
-        ridge = aligner.translation_ridge_["abc"[u], "abc"[v]]
+        ridge = aligner.translation_params_["abc"[u], "abc"[v]]["ridge"]
         model = Ridge(ridge * unit).fit(blocks[u][both], blocks[v][both])
         found = aligner.translate(new[u], u, v)
         np.testing.assert_allclose(found, model.predict(new[u]), rtol=1e-8)
@@ -126,24 +125,24 @@ def test_errors_of_left_out_rows_are_those_of_refits(ridge):
     rng = np.random.default_rng(0)
     F = rng.normal(size=(40, 7)) + 2
     Y = F @ rng.normal(size=(7, 3)) + rng.normal(size=(40, 3))
-    pair, rows = as_pair(F, Y)
+    pair = as_pair(F, Y)
     errors = []
     for i in range(40):
         rest = np.delete(np.arange(40), i)
         model = Ridge(ridge, solver="cholesky").fit(F[rest], Y[rest])
         errors.append(Y[i] - model.predict(F[i : i + 1])[0])
-    found = left_out_error(pair, *rows, ridge)
+    found = pair.left_out_error(ridge)
     assert found == pytest.approx(np.square(errors).sum(), rel=1e-9)
 
 
 def as_pair(F, Y):
-    """Return the `Pair` of features and a target, and all rows of both."""
+    """Return the `Pair` of features and a target, of which all rows are left out."""
     rows = torch.from_numpy(np.c_[F, np.ones(len(F))])
     own = moments_of([rows])[1]
     Y = torch.from_numpy(Y - Y.mean(0))
     mean = rows[:, :-1].mean(0)
     cross = (rows[:, :-1] - mean).T @ Y
-    return Pair(own, mean, cross, torch.zeros(Y.shape[1])), (rows, Y)
+    return Pair(own, mean, cross, torch.zeros(Y.shape[1]), rows, Y)
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.3, 3.0, 30.0])
@@ -151,12 +150,35 @@ def test_the_penalty_is_the_best_for_left_out_rows(noise):
     rng = np.random.default_rng(0)
     F = rng.normal(size=(60, 12))
     Y = F @ rng.normal(size=(12, 2)) + noise * rng.normal(size=(60, 2))
-    pair, rows = as_pair(F, Y)
-    ridge, score = choose_penalty(pair, *rows)
-    errors = [left_out_error(pair, *rows, penalty) for penalty in PENALTIES]
-    assert PENALTIES[np.argmin(errors)] == ridge
-    others = [np.delete(Y, i, axis=0).mean(0) for i in range(60)]
-    assert score == pytest.approx(1 - min(errors) / np.square(Y - others).sum())
+    pair = as_pair(F, Y)
+    place, error = choose_penalty(pair, PENALTIES.index(0.1))
+    errors = [pair.left_out_error(penalty) for penalty in PENALTIES]
+    assert (place, error) == (np.argmin(errors), min(errors))
+    # Features that are rescaled are others.
+    factors = torch.from_numpy(rng.uniform(0.5, 2, 12))
+    scaled, expected = pair.scaled(factors), as_pair(F * factors.numpy(), Y)
+    for found, value in zip(scaled, expected, strict=True):
+        np.testing.assert_allclose(found, value, atol=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("bend", "shares"), [(0.0, {1.0}), (1.0, {0.1, 0.4}), (3.0, {0.1, 0.4})]
+)
+def test_the_share_of_the_linear_kernel_is_chosen(bend, shares):
+    rng, maps = np.random.default_rng(0), np.random.default_rng(99)
+    X = rng.normal(size=(150, 4))
+    Y = X @ maps.normal(size=(4, 4)) + bend * np.sin(2 * X)
+    blocks = [X, Y + 0.1 * rng.normal(size=Y.shape)]
+    params = {"views": [4, 4], "n_landmarks": None, "random_state": 0}
+    aligner = KernelGCCAAligner(**params).fit(np.hstack(blocks))
+    pair = "view0", "view1"
+    assert aligner.translation_params_[pair]["linear"] in shares
+    scores = []
+    for linear in (0.1, 0.4, 1.0):
+        fixed = KernelGCCAAligner(linear=linear, **params).fit(np.hstack(blocks))
+        assert fixed.translation_params_[pair]["linear"] == linear
+        scores.append(fixed.translation_score_[pair])
+    assert aligner.translation_score_[pair] == pytest.approx(max(scores), abs=0.002)
 
 
 def test_descent_stops_at_the_nearest_minimum():

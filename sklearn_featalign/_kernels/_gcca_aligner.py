@@ -45,6 +45,7 @@ _METRICS = {"dot", "cosine"}
 # What "auto" chooses from; the first ones if there is nothing to choose by.
 _SHARES = (0.7, 0.4, 0.9)
 _POWERS = (8.0, 4.0, 12.0)
+_TRANSLATED_SHARES = (0.4, 0.1, 1.0)
 
 
 class KernelGCCAAligner(LandmarkAligner):
@@ -167,8 +168,9 @@ class KernelGCCAAligner(LandmarkAligner):
         For each source and target view, the share of the variance of the target that
         :meth:`translate` explains in rows that the regression has left out.
 
-    translation_ridge_ : dict of (str, str) to float
-        The penalties of these regressions, in the unit of `ridge`.
+    translation_params_ : dict of (str, str) to dict
+        The share `linear` of the linear kernel in these regressions, and their penalty
+        `ridge` in the unit of the parameter.
 
     view_columns_ : dict of str to ndarray of int of shape (n_view_features,)
         The columns of X of each view, by name: "view0", "view1" and so on if `views`
@@ -461,7 +463,8 @@ class KernelGCCAAligner(LandmarkAligner):
         decoder. The target's columns are predicted, in their own units, by ridge
         regression on the kernel features of the source, from the rows that have both
         views. The penalty has the smallest error of rows that are left out (up to 1000
-        of them, by their leverages); see `translation_score_`.
+        of them, by their leverages), and so has the share of the linear kernel, of .1,
+        .4 and 1, if `linear` is "auto". See `translation_score_`.
 
         Parameters
         ----------
@@ -576,18 +579,23 @@ class KernelGCCAAligner(LandmarkAligner):
     @property
     def translation_score_(self):
         """Shares of the variance that translations explain."""
-        return self._translation_values("score")
+        self._check_has_pairs("translation_score_")
+        return {pair: state["score"] for pair, state in self._translation_states()}
 
     @property
-    def translation_ridge_(self):
-        """Penalties of translations."""
-        return self._translation_values("ridge")
+    def translation_params_(self):
+        """What was chosen for translations."""
+        self._check_has_pairs("translation_params_")
+        return {
+            pair: {name: state[name] for name in ("linear", "ridge")}
+            for pair, state in self._translation_states()
+        }
 
-    def _translation_values(self, name):
-        self._check_has_pairs(f"translation_{name}_")
+    def _translation_states(self):
+        """Return a list of each source and target, and what is kept of them."""
         translations = self._translations()
         pairs = permutations(self.view_columns_, 2)
-        return {(u, v): translations[u][v][name] for u, v in pairs}
+        return [((u, v), translations[u][v]) for u, v in pairs]
 
     def _translations(self):
         found = self._solved()["translations"]
@@ -645,7 +653,8 @@ class KernelGCCAAligner(LandmarkAligner):
         first = next(iter(views.values()))
         translations = None
         if self.fit_translations and len(views) > 1:
-            translations = fit_translations(sums, mixed, data.kept, columns)
+            shares = setting.linear if self.linear != "auto" else _TRANSLATED_SHARES
+            translations = fit_translations(sums, data, columns, shares)
         return {
             "views": {name: to_numpy(view) for name, view in views.items()},
             "translations": to_numpy(translations),

@@ -7,7 +7,8 @@ Y the columns of the target view, both less their means. Translation is
 
 whose products are sums over rows, which the moments hold. With the leverage h of a row,
 which includes 1 / n for the mean, :math:`(y - \hat y) / (1 - h)` is its error if it is
-left out. The penalty has the smallest sum of their squares.
+left out. The share of the linear kernel in F and the penalty have the smallest sum of
+their squares.
 """
 
 from functools import cache
@@ -22,9 +23,14 @@ from sklearn_featalign._kernels._features import (
     as_projection,
     kernel_of_projection,
 )
-from sklearn_featalign._kernels._frames import Frame, frame_products, unframe
+from sklearn_featalign._kernels._frames import (
+    Frame,
+    frame_products,
+    mixed_frame,
+    unframe,
+)
 from sklearn_featalign._kernels._gcca import ridge_factor, rounding_of_sums, whiten
-from sklearn_featalign._kernels._moments import centred, pair_blocks
+from sklearn_featalign._kernels._moments import centred, extended_slices, pair_blocks
 from sklearn_featalign._kernels._scaling import coordinates
 from sklearn_featalign._linalg import squared_norms
 
@@ -45,20 +51,21 @@ class Translation(NamedTuple):
         That of the source view.
     projection : Projection
         From the kernel features of the source to the target's own units.
-    ridge : float
-        The penalty.
+    linear, ridge : float
+        The share of the linear kernel and the penalty.
     score : float
         Share of the variance of the target that rows which are left out explain.
     """
 
     kernel: Kernel
     projection: Projection
+    linear: float
     ridge: float
     score: float
 
 
 class Pair(NamedTuple):
-    """Moments of the rows that have a source and a target view, less their means.
+    """What regression needs of the rows that have a source and a target view.
 
     Attributes
     ----------
@@ -67,19 +74,35 @@ class Pair(NamedTuple):
     mean : tensor of shape (rank,)
         Mean of these features.
     cross : tensor of shape (rank, n_columns)
-        Sums of their products with the columns of the target.
+        Sums of their products with the target's coordinates, both less their means.
     target_mean : tensor of shape (n_columns,)
+    F : tensor of shape (n_rows, rank + 1)
+        Extended framed features of some of the rows.
+    Y : tensor of shape (n_rows, n_columns)
+        The target's coordinates of these, less `target_mean`.
     """
 
     own: torch.Tensor
     mean: torch.Tensor
     cross: torch.Tensor
     target_mean: torch.Tensor
+    F: torch.Tensor
+    Y: torch.Tensor
 
     @property
     def n_rows(self):
         """Number of rows that have both views."""
         return float(self.own[-1, -1])
+
+    def scaled(self, factors):
+        """Return the same with features multiplied by factors."""
+        extended = torch.cat([factors, factors.new_ones(1)])
+        return self._replace(
+            own=self.own * extended * extended[:, None],
+            mean=self.mean * factors,
+            cross=self.cross * factors[:, None],
+            F=self.F * extended,
+        )
 
     def solve(self, ridge):
         """Return the factor L of the penalised own moments, and ``L^-1 @ cross``."""
@@ -92,56 +115,62 @@ class Pair(NamedTuple):
         B = torch.linalg.solve_triangular(factor.T, solution, upper=True)
         return torch.cat([B, (self.target_mean - self.mean @ B)[None]])
 
+    def left_out_error(self, ridge):
+        """Return the sum of the squared errors of rows that are left out."""
+        factor, solution = self.solve(ridge)
+        W = whiten(self.F, self.mean, factor)
+        leverage = 1 / self.n_rows + squared_norms(W)
+        rest = (1 - leverage).clamp(min=torch.finfo(W.dtype).eps)
+        return float(((self.Y - W @ solution) / rest[:, None]).square().sum())
 
-def fit_translations(sums, mixed, kept, columns):
+
+def fit_translations(sums, data, columns, shares):
     """Return the `Translation` of each ordered pair of views, as nested dicts.
 
     Parameters
     ----------
     sums : Sums
-    mixed : Mixed
-        Its moments in frames.
-    kept : tensor of shape (n_kept, n_features)
-        Stacked framed features of the rows that were kept.
+    data : Framed
+        Its moments and rows in frames.
     columns : dict of str to ndarray of int
         Columns of each view.
+    shares : tuple of float
+        Shares of the linear kernel to choose from.
     """
-    features = list(sums.features.values())
-    views = [sums.kept[:, own] for own in columns.values()]
-    present = [X[:, 0].isnan().logical_not() for X in views]
-    translations = {name: {} for name in sums.features}
-    for source, target in permutations(range(len(views)), 2):
-        rows = (present[source] & present[target]).nonzero()[:N_LEFT_OUT, 0]
-        scaling = features[target].kernel.scaling
-        pair = pair_moments(sums, mixed, source, target)
-        F = mixed.features(kept[rows])[source]
-        Y = coordinates(views[target][rows], scaling) - pair.target_mean
-        ridge, score = choose_penalty(pair, F, Y)
-        M = unframe(pair.map(ridge), mixed.frames[source])
-        projection = as_projection(features[source], M)
-        kernel = kernel_of_projection(projection, features[source])
-        projection = to_units(projection, scaling)
-        names = list(columns)
-        translations[names[source]][names[target]] = Translation(
-            kernel, projection, ridge, score
+    names = list(columns)
+    translations = {name: {} for name in names}
+    for source, target in permutations(range(len(names)), 2):
+        rows = shared_rows(sums.kept, columns[names[source]], columns[names[target]])
+        pair = load_pair(sums, data, rows, columns[names[target]], source, target)
+        feature, to = (sums.features[names[view]] for view in (source, target))
+        found = fit_translation(
+            pair, data.frames[source], data.widths[source], feature, shares
+        )
+        projection = to_units(found.projection, to.kernel.scaling)
+        translations[names[source]][names[target]] = found._replace(
+            projection=projection
         )
     return translations
 
 
-def to_units(projection, scaling):
-    """Return a projection to coordinates as one to the rows that have these."""
-    linear, rbf, intercept = (values * 2.0**scaling.exponent for values in projection)
-    return Projection(linear, rbf, intercept + scaling.offset)
+def shared_rows(X, source, target):
+    """Return the positions of some rows that have both views, given by columns."""
+    both = (X[:, source[0]] + X[:, target[0]]).isnan().logical_not()
+    return both.nonzero()[:N_LEFT_OUT, 0]
 
 
-def pair_moments(sums, mixed, source, target):
-    """Return the `Pair` of two views, given by position; see `fit_translations`."""
+def load_pair(sums, data, rows, columns, source, target):
+    """Return the `Pair` of views at two positions.
+
+    `rows` are positions among those that were kept, and `columns` those of the target.
+    """
     features = list(sums.features.values())
     sizes = [sum(feature.widths) for feature in features]
+    ranks = [frame.rank for frame in data.frames]
     found = dict(pair_blocks(sums.moments, sizes, source, target))
     own = sum(
         products
-        for code, products in pair_blocks(mixed.moments, mixed.ranks, source, source)
+        for code, products in pair_blocks(data.moments, ranks, source, source)
         if code in found
     )
     # The first features of the target are its coordinates.
@@ -149,40 +178,47 @@ def pair_moments(sums, mixed, source, target):
     cross = sum(found.values())
     cross = torch.cat([cross[:, :width], cross[:, -1:]], dim=1)
     as_it_is = Frame(cross.new_zeros(width), cross.new_ones(width), None)
-    cross = frame_products(cross, mixed.frames[source], as_it_is)
+    cross = frame_products(cross, data.frames[source], as_it_is)
     n_rows = float(own[-1, -1])
     mean, target_mean = own[:-1, -1] / n_rows, cross[-1, :-1] / n_rows
-    return Pair(own, mean, centred(cross, mean, target_mean)[:-1, :-1], target_mean)
+    scaling = features[target].kernel.scaling
+    return Pair(
+        own,
+        mean,
+        centred(cross, mean, target_mean)[:-1, :-1],
+        target_mean,
+        F=data.kept[rows, extended_slices(ranks)[source]],
+        Y=coordinates(sums.kept[rows][:, columns], scaling) - target_mean,
+    )
 
 
-def choose_penalty(pair, F, Y):
-    """Return the penalty of a `Pair`, and the share of variance that it explains.
+def fit_translation(pair, frame, widths, feature, shares):
+    """Return the best `Translation` to the coordinates of the target.
 
-    Parameters
-    ----------
-    pair : Pair
-    F : tensor of shape (n_rows, rank + 1)
-        Extended framed features of some rows that have both views.
-    Y : tensor of shape (n_rows, n_columns)
-        Coordinates of the target in the same rows, less `pair.target_mean`.
+    Any mixture of the two kernels is a rescaling of the framed features.
     """
-    n_rows = pair.n_rows
-    first = sum(penalty < rounding_of_sums(n_rows) for penalty in PENALTIES)
-    errors = cache(lambda i: left_out_error(pair, F, Y, PENALTIES[i]))
-    chosen = descend(errors, _FIRST, range(first, len(PENALTIES)))
+    best, place = None, _FIRST
+    for linear in shares:
+        mixture, factors = mixed_frame(frame, widths, linear)
+        scaled = pair.scaled(factors)
+        place, error = choose_penalty(scaled, place)
+        if best is None or error < best[0]:
+            best = error, linear, PENALTIES[place], mixture, scaled
+    error, linear, ridge, mixture, scaled = best
+    projection = as_projection(feature, unframe(scaled.map(ridge), mixture))
+    kernel = kernel_of_projection(projection, feature)
     # The mean of the others is off by more than the mean of all.
-    total = float(Y.square().sum()) * (n_rows / (n_rows - 1)) ** 2
-    score = 1 - errors(chosen) / total if total else float("nan")
-    return PENALTIES[chosen], score
+    total = float(pair.Y.square().sum()) * (pair.n_rows / (pair.n_rows - 1)) ** 2
+    score = 1 - error / total if total else float("nan")
+    return Translation(kernel, projection, linear, ridge, score)
 
 
-def left_out_error(pair, F, Y, ridge):
-    """Return the sum of the squared errors of rows that are left out."""
-    factor, solution = pair.solve(ridge)
-    W = whiten(F, pair.mean, factor)
-    leverage = 1 / pair.n_rows + squared_norms(W)
-    rest = (1 - leverage).clamp(min=torch.finfo(F.dtype).eps)
-    return float(((Y - W @ solution) / rest[:, None]).square().sum())
+def choose_penalty(pair, start):
+    """Return the best position in `PENALTIES` near a start, and its error."""
+    first = sum(penalty < rounding_of_sums(pair.n_rows) for penalty in PENALTIES)
+    errors = cache(lambda i: pair.left_out_error(PENALTIES[i]))
+    place = descend(errors, start, range(first, len(PENALTIES)))
+    return place, errors(place)
 
 
 def descend(function, start, places):
@@ -197,3 +233,9 @@ def descend(function, start, places):
         if lowest == place:
             return place
         place = lowest
+
+
+def to_units(projection, scaling):
+    """Return a projection to coordinates as one to the rows that have these."""
+    linear, rbf, intercept = (values * 2.0**scaling.exponent for values in projection)
+    return Projection(linear, rbf, intercept + scaling.offset)
