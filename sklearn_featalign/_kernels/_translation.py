@@ -35,7 +35,7 @@ from sklearn_featalign._kernels._scaling import coordinates
 from sklearn_featalign._linalg import squared_norms
 
 # The penalties to choose from, from the middle downhill.
-PENALTIES = tuple(m * 10.0**e for e in range(-8, 4) for m in (1, 3))
+PENALTIES = tuple(float(f"{m}e{e}") for e in range(-8, 4) for m in (1, 3))
 _FIRST = PENALTIES.index(0.1)
 
 # Rows that are left out, at most.
