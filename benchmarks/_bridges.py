@@ -42,7 +42,7 @@ class Bridge(NamedTuple):
         """Size of both maps as they are stored, NaN if they cannot be pickled."""
         try:
             return len(pickle.dumps([self.index, self.queries])) / 1e6
-        except AttributeError:
+        except (AttributeError, pickle.PicklingError):
             return float("nan")
 
 

@@ -20,6 +20,7 @@ from sklearn_featalign._torch import (
     check_rows,
     full_like,
     resolve_device,
+    torch_dtype,
 )
 from sklearn_featalign._views import (
     block,
@@ -54,15 +55,15 @@ class Training(NamedTuple):
         The rows that have a view, for each view.
     paired : ndarray of int
         Indices of the rows that have every view.
-    present : dict of str to ndarray of bool
-        Mask of the rows that have a view, for each view.
+    n_present : ndarray of int
+        Numbers of views that rows have.
     """
 
     rows: Rows
     columns: dict
     views: dict
     paired: np.ndarray
-    present: dict
+    n_present: np.ndarray
 
 
 def count_views(present):
@@ -145,9 +146,8 @@ class BaseAligner(
             Aligned features of this view; `output` has no effect.
         """
         check_is_fitted(self)
-        name, X, mask = self._check_view(X_view, view)
-        width = len(self._view_feature_names)
-        return self._map_view(X, mask, width, partial(self._load_view, name))
+        name = view_name(view, self.view_columns_)
+        return self._align(name, *self._check_view(X_view, name))
 
     @available_if(has_views)
     def compile_view(self, view, *, dtype="float32"):
@@ -165,9 +165,11 @@ class BaseAligner(
 
         Returns
         -------
-        compiled : CompiledMap
+        compiled : callable
             ``compiled(X_view)`` takes an array or tensor of shape (n_samples,
-            n_view_features) and returns one. It can be pickled.
+            n_view_features) and returns one. It can be pickled, for the same version of
+            this package; where it is loaded, it computes on the CPU if its device is
+            not there.
         """
         check_is_fitted(self)
         name = view_name(view, self.view_columns_)
@@ -176,15 +178,15 @@ class BaseAligner(
 
     def _compile(self, name, width, load, dtype):
         """Return the map of a view as for `_map_view`."""
-        if dtype not in ("float32", "float64"):
-            raise ValueError(f"dtype must be 'float32' or 'float64', got {dtype!r}.")
+        dtype = np.dtype(dtype)
+        if dtype not in (np.float32, np.float64):
+            raise ValueError(f"dtype must be float32 or float64, got {dtype}.")
         none = np.empty((0, len(self.view_columns_[name])), dtype)
         rows = self._rows(none, np.ones(0, dtype=bool))
-        return CompiledMap(load(rows), rows, width)
+        return CompiledMap(load(rows), rows, width, torch_dtype(none))
 
-    def _check_view(self, X_view, view):
-        """Return the name of a view, checked rows of it, and a mask of present ones."""
-        name = view_name(view, self.view_columns_)
+    def _check_view(self, X_view, name):
+        """Return checked rows of a view, and a mask of those that are present."""
         columns = self.view_columns_[name]
         X = check_rows(self, X_view, allow_nan=True)
         if X.shape[1] != len(columns):
@@ -194,7 +196,12 @@ class BaseAligner(
             )
         if hasattr(X_view, "columns") and hasattr(self, "feature_names_in_"):
             check_view_names(X_view, name, columns, self.feature_names_in_)
-        return name, X, view_masks(X, {name: np.arange(len(columns))})[name]
+        return X, view_masks(X, {name: np.arange(len(columns))})[name]
+
+    def _align(self, name, X, mask):
+        """Return the aligned features of rows of a view, NaN outside of a mask."""
+        width = len(self._view_feature_names)
+        return self._map_view(X, mask, width, partial(self._load_view, name))
 
     def _map_view(self, X, mask, width, load):
         """Return a map of rows of a view to some columns, NaN outside of a mask.
@@ -255,12 +262,7 @@ class BaseAligner(
         X = self._check_rows(X)
         present = self._view_masks(X, self.view_columns_)
         features = {
-            name: self._map_view(
-                block(X, self.view_columns_[name]),
-                mask,
-                len(self._view_feature_names),
-                partial(self._load_view, name),
-            )
+            name: self._align(name, block(X, self.view_columns_[name]), mask)
             for name, mask in present.items()
         }
         values = []
@@ -347,7 +349,7 @@ class BaseAligner(
         }
         device = resolve_device(self.device, values)
         rows = Rows(values, device, self._row_batch_size, n_outputs)
-        return Training(rows, columns, views, paired, present)
+        return Training(rows, columns, views, paired, count_views(present))
 
     def _check_rows(self, X):
         """Check rows against those of the fit."""

@@ -1,8 +1,11 @@
 """Fitted maps of rows that are ready to be called, for serving."""
 
+import io
+
+import numpy as np
 import torch
 
-from sklearn_featalign._torch import to_device
+from sklearn_featalign._torch import is_single, resolve_device, to_device
 
 
 class CompiledMap:
@@ -22,9 +25,9 @@ class CompiledMap:
         Where it computes.
     """
 
-    def __init__(self, function, rows, n_features_out):
+    def __init__(self, function, rows, n_features_out, dtype):
         self.function = function
-        self.dtype = rows.dtype
+        self.dtype = dtype
         self.device = rows.device
         self.batch_size = rows.batch_size
         self.n_features_in = rows.X.shape[1]
@@ -36,26 +39,46 @@ class CompiledMap:
         Parameters
         ----------
         X : {ndarray, tensor} of shape (n_samples, n_features_in)
-            Of any float dtype.
+            Of floats.
 
         Returns
         -------
         X_new : {ndarray, tensor} of shape (n_samples, n_features_out)
         """
+        is_tensor = isinstance(X, torch.Tensor)
+        if not (is_tensor or isinstance(X, np.ndarray)):
+            raise TypeError(f"An array or a tensor is expected, got {type(X)}.")
         if X.ndim != 2 or X.shape[1] != self.n_features_in:
             raise ValueError(
                 f"Rows of {self.n_features_in} features are expected, got an array of "
                 f"shape {tuple(X.shape)}."
             )
-        is_tensor = isinstance(X, torch.Tensor)
         X = X.detach() if is_tensor else X
-        rows = to_device(X, self.device).to(self.dtype)
+        rows = to_device(X, self.device)
+        rows = rows.to(torch.float32 if is_single(X) else torch.float64)
         if len(rows) <= self.batch_size:
             out = self.function(rows).to(self.dtype)
         else:
             parts = map(self.function, rows.split(self.batch_size))
             out = torch.cat([part.to(self.dtype) for part in parts])
         return out.to(X.device) if is_tensor else out.cpu().numpy()
+
+    def __getstate__(self):
+        """Return the attributes, with the function in torch's own format."""
+        stored = io.BytesIO()
+        torch.save(self.function, stored)
+        state = {"function": stored.getvalue(), "device": str(self.device)}
+        return vars(self) | state
+
+    def __setstate__(self, state):
+        """Set the attributes; the CPU takes the place of a device that is absent."""
+        try:
+            device = resolve_device(state["device"])
+        except ValueError:
+            device = torch.device("cpu")
+        stored = io.BytesIO(state["function"])
+        function = torch.load(stored, map_location=device, weights_only=False)
+        vars(self).update(state | {"function": function, "device": device})
 
     def __repr__(self):
         """Return the widths and where it computes."""

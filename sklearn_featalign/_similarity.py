@@ -133,28 +133,45 @@ def common_neighbors(first, second, k, n, leave_own_out):
         Whether row i of X does not search row i of Y.
     """
     total = 0.0
-    blocks = zip(similarity_blocks(*first), similarity_blocks(*second), strict=True)
-    margins = tie_margins(*first), tie_margins(*second)
-    for (rows, S), (_, T) in blocks:
-        if leave_own_out:
-            S.diagonal(rows.start).fill_(-torch.inf)
-            T.diagonal(rows.start).fill_(-torch.inf)
-        shares = nearest_shares(S, k, margins[0][rows])
-        total += float(shares.mul_(nearest_shares(T, n, margins[1][rows])).sum())
+    blocks = zip(
+        nearest_shares(*first, k, leave_own_out),
+        nearest_shares(*second, n, leave_own_out),
+        strict=True,
+    )
+    for shares, others in blocks:
+        total += float((shares * others).sum())
     return total / (len(first[0]) * k)
 
 
-def nearest_shares(S, n, margin):
-    """Return with what share each similarity is among the n largest of its row.
+def nearest_shares(X, Y, bias, n, leave_own_out):
+    """Yield with what share each row of Y is among the n nearest of a block of X.
 
-    Those that are within the margin of the n-th have equal shares in what is left.
+    Those that tie with the n-th have equal shares in what is left.
     """
-    smallest = S.topk(n).values[:, -1:]
-    above, tied = S > smallest + margin, S >= smallest - margin
-    shares = above.to(S.dtype)
-    tied ^= above
-    left = n - above.sum(1, keepdim=True)
-    return shares.add_(tied * (left / tied.sum(1, keepdim=True)))
+    norms, sizes = Y.norm(dim=1), bias.abs()
+    margins = tie_margins(X, Y, bias)
+    for rows, S in similarity_blocks(X, Y, bias):
+        if leave_own_out:
+            S.diagonal(rows.start).fill_(-torch.inf)
+        last = S.topk(n)
+        smallest, index = last.values[:, -1:], last.indices[:, -1:]
+        above, tied = above_and_tied(S, smallest, margins[rows])
+        # As in `own_ranks`, the bound is loose if Y has outliers.
+        unsure = (tied.sum(1) > 1).nonzero()[:, 0]
+        if len(unsure):
+            reach = X[rows][unsure].norm(dim=1, keepdim=True)
+            errors = _TIE_RTOL * (reach * norms + sizes)
+            errors = errors + errors.gather(1, index[unsure])
+            found = above_and_tied(S[unsure], smallest[unsure], errors)
+            above[unsure], tied[unsure] = found
+        left = n - above.sum(1, keepdim=True)
+        yield above + tied * (left / tied.sum(1, keepdim=True))
+
+
+def above_and_tied(S, value, margin):
+    """Return masks of the similarities that exceed a value, and that tie with it."""
+    above = S > value + margin
+    return above, (S >= value - margin) & ~above
 
 
 def tie_margins(X, Y, bias):

@@ -9,7 +9,13 @@ from _estimators import ALIGNERS, make
 from _samples import blobs
 from sklearn.base import clone
 
-from sklearn_featalign import KernelGCCAAligner, RBFAutoScaleAligner, split_views
+from sklearn_featalign import (
+    KernelGCCAAligner,
+    RBFAutoScaleAligner,
+    _torch,
+    split_views,
+)
+from sklearn_featalign._compiled import CompiledMap
 
 WITH_VIEWS = [name for name, a in ALIGNERS.items() if getattr(a, "views", None)]
 
@@ -68,8 +74,39 @@ def test_compiled_maps_take_any_floats_and_any_number_of_rows():
     for wrong in (A[:, :1], A[0]):
         with pytest.raises(ValueError, match="Rows of 2 features are expected"):
             compiled(wrong)
-    with pytest.raises(ValueError, match="dtype must be 'float32' or 'float64'"):
+    with pytest.raises(TypeError, match="An array or a tensor is expected"):
+        compiled(A.tolist())
+    with pytest.raises(ValueError, match="dtype must be float32 or float64"):
         aligner.compile_view(0, dtype="float16")
+
+
+@pytest.mark.parametrize("name", WITH_VIEWS)
+def test_only_the_output_is_rounded(name):
+    X = blobs() + 1e8
+    aligner = make(name).fit(X)
+    for compiled, rows, expected in maps(aligner, blobs(1) + 1e8, np.float32):
+        found = compiled(rows)
+        assert found.dtype == np.float32
+        spread = expected.std(0).max()
+        np.testing.assert_allclose(
+            found, expected.astype(np.float32), atol=1e-5 * spread
+        )
+
+
+def test_the_precision_of_products_does_not_change_the_dtype(monkeypatch):
+    aligner = RBFAutoScaleAligner(views=[2, 2], n_landmarks=15).fit(blobs())
+    monkeypatch.setattr(_torch, "matmul_is_full_precision", lambda device: False)
+    assert aligner.compile_view(0)(blobs()[:, :2]).dtype == np.float32
+
+
+def test_maps_of_an_absent_device_are_loaded_on_the_cpu():
+    aligner = RBFAutoScaleAligner(views=[2, 2], n_landmarks=15).fit(blobs())
+    compiled, A = aligner.compile_view(0), blobs()[:, :2]
+    state = compiled.__getstate__() | {"device": "cuda:7"}
+    loaded = CompiledMap.__new__(CompiledMap)
+    loaded.__setstate__(state)
+    assert loaded.device == torch.device("cpu")
+    np.testing.assert_array_equal(loaded(A), compiled(A))
 
 
 def test_compiled_maps_do_not_follow_the_aligner():

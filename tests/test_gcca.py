@@ -1,5 +1,6 @@
 """The parts of kernel generalised CCA against numpy's linear algebra and refits."""
 
+from functools import reduce
 from itertools import combinations
 
 import numpy as np
@@ -26,12 +27,9 @@ from sklearn_featalign._kernels._gcca import (
 from sklearn_featalign._kernels._hubness import STRENGTH, append_hubness, hubness
 from sklearn_featalign._kernels._moments import (
     add,
-    count_rows,
     moments_of,
-    pair_blocks,
     subtract,
     sum_of_products,
-    views_of,
 )
 from sklearn_featalign._similarity import mean_log_likelihoods
 
@@ -62,28 +60,36 @@ def output_maps(variates, power, n_components=99):
 
 def test_sums_of_products_are_complete_and_add_up():
     F = torch.from_numpy(np.random.default_rng(0).normal(size=(50, 2100)))
-    total = sum_of_products(F.split(7), 2100)
+    total = sum_of_products(F.split(7))
     np.testing.assert_allclose(total, F.T @ F, atol=1e-12)
 
 
-def test_moments_are_kept_apart_by_the_views_that_rows_have():
+def test_moments_are_sums_that_add_up_whatever_views_rows_have():
     F = extended_views(50)
     # Rows have the views 0 and 2, all of them, or 1 and 2.
     kinds = torch.arange(50) % 3
     F[1][kinds == 0], F[0][kinds == 2] = 0, 0
+    whole = moments_of(F)
     parts = [moments_of([X[rows] for X in F]) for rows in (slice(20), slice(20, 50))]
-    summed, whole = add(*parts), moments_of(F)
-    assert summed.keys() == whole.keys() == {0b101, 0b111, 0b110}
-    assert count_rows(whole) == 50
-    for code, views, kind in ((5, (0, 2), 0), (7, (0, 1, 2), 1), (6, (1, 2), 2)):
-        assert views_of(code) == list(views)
-        own = torch.cat([F[v][kinds == kind] for v in views], dim=1)
-        np.testing.assert_allclose(whole[code], own.T @ own, atol=1e-12)
-        np.testing.assert_allclose(summed[code], whole[code], atol=1e-12)
-        left = subtract(summed, parts[1])[code]
-        np.testing.assert_allclose(left, parts[0][code], atol=1e-12)
-    both = sum(block for _, block in pair_blocks(whole, (5, 4, 6), 0, 2))
-    np.testing.assert_allclose(both, F[0].T @ F[2], atol=1e-12)
+    stacked = torch.cat(F, dim=1)
+    expected = {
+        ("stacked", 2): stacked[kinds != 1].T @ stacked[kinds != 1],
+        ("stacked", 3): stacked[kinds == 1].T @ stacked[kinds == 1],
+        ("own", 0, 2): F[0][kinds == 0].T @ F[0][kinds == 0],
+        ("own", 2, 0): F[2][kinds == 0].T @ F[2][kinds == 0],
+        ("own", 2, 1): F[2][kinds == 2].T @ F[2][kinds == 2],
+        ("own", 0, 1): torch.zeros(6, 6),
+    }
+    for moments in (whole, add(*parts), add(*parts[::-1])):
+        assert set(moments["stacked"]) == {2, 3}
+        for keys, value in expected.items():
+            found = reduce(lambda part, key: part[key], keys, moments)
+            np.testing.assert_allclose(found, value, atol=1e-12)
+    rest = subtract(whole, parts[1])
+    for count, value in parts[0]["stacked"].items():
+        np.testing.assert_allclose(rest["stacked"][count], value, atol=1e-12)
+    # Complete rows need no more than the stacked sums.
+    assert not moments_of([X[kinds == 1] for X in F])["own"]
 
 
 def test_leading_eigenpairs_of_a_large_matrix(monkeypatch):

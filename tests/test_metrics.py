@@ -9,6 +9,7 @@ import pytest
 import torch
 from scipy.special import iv
 from scipy.stats import rankdata
+from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics.pairwise import (
@@ -173,6 +174,16 @@ def test_mutual_knn(metric, k):
 
 
 @pytest.mark.parametrize("metric", SIMILARITIES)
+@pytest.mark.parametrize("far", [1e5, 1e8])
+def test_a_row_that_is_far_off_makes_no_ties(metric, far):
+    X, _ = pairs(200)
+    X[7] *= far
+    assert mutual_knn(X, X, metric=metric) > 0.999
+    found = neighbor_recall(X, X, X, X, metric=metric, metric_true=metric)
+    assert found > 0.999
+
+
+@pytest.mark.parametrize("metric", SIMILARITIES)
 @pytest.mark.parametrize(("k", "n"), [(1, 1), (5, 5), (3, 20)])
 @pytest.mark.parametrize("leave_own_out", [False, True])
 def test_neighbor_recall(metric, k, n, leave_own_out):
@@ -234,6 +245,14 @@ def test_a_search_over_bridges():
     grid = {"linear": [0.0, 1.0]}
     search = GridSearchCV(aligner, grid, scoring=scorer, cv=3).fit(X)
     fitted = search.best_estimator_
+    for linear, score in zip(
+        grid["linear"], search.cv_results_["split0_test_score"], strict=True
+    ):
+        first = clone(aligner).set_params(linear=linear).fit(X[67:])
+        moved, queries = first.translate(X[:67, :6], "old", "new"), X[:67, 6:]
+        assert score == neighbor_recall(
+            queries, queries, queries, moved, k=5, leave_own_out=True
+        )
     for move, (A, B) in {
         "index": (new, fitted.translate(old, "old", "new")),
         "queries": (fitted.translate(new, "new", "old"), old),
@@ -244,6 +263,10 @@ def test_a_search_over_bridges():
     # Rows that lack a view do not count.
     test[60:, :6] = np.nan
     assert scorer(fitted, test) == scorer(fitted, test[:60])
+    with pytest.raises(ValueError, match="No row of X has both 'old' and 'new'"):
+        scorer(fitted, test[60:])
+    with pytest.raises(ValueError, match="X has 16 features"):
+        scorer(fitted, np.hstack([test, test[:, :1]]))
     with pytest.raises(ValueError, match="move must be one of 'index', 'queries'"):
         make_neighbor_scorer(0, 1, move="all")
     with pytest.raises(TypeError, match="can translate"):

@@ -6,17 +6,19 @@ from itertools import permutations
 import numpy as np
 import pytest
 import torch
+from sklearn.dummy import DummyRegressor
 from sklearn.kernel_ridge import KernelRidge
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import r2_score
 from sklearn.metrics.pairwise import linear_kernel, rbf_kernel
+from sklearn.model_selection import LeaveOneOut, cross_val_predict
 from sklearn.preprocessing import KernelCenterer
 
 from sklearn_featalign import KernelGCCAAligner
 from sklearn_featalign._kernels._moments import moments_of
 from sklearn_featalign._kernels._translation import (
     PENALTIES,
-    Pair,
+    PairMoments,
     choose_penalty,
     descend,
 )
@@ -136,29 +138,50 @@ def test_errors_of_left_out_rows_are_those_of_refits(ridge):
 
 
 def as_pair(F, Y):
-    """Return the `Pair` of features and a target, of which all rows are left out."""
+    """Return the `PairMoments` of features and a target; all rows are left out."""
     rows = torch.from_numpy(np.c_[F, np.ones(len(F))])
-    own = moments_of([rows])[1]
+    own = moments_of([rows])["stacked"][1]
     Y = torch.from_numpy(Y - Y.mean(0))
     mean = rows[:, :-1].mean(0)
     cross = (rows[:, :-1] - mean).T @ Y
-    return Pair(own, mean, cross, torch.zeros(Y.shape[1]), rows, Y)
+    return PairMoments(own, mean, cross, torch.zeros(Y.shape[1]), rows, Y)
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.3, 3.0, 30.0])
-def test_the_penalty_is_the_best_for_left_out_rows(noise):
+@pytest.mark.parametrize("decay", [1.0, 0.5, 0.1])
+def test_the_penalty_is_the_best_for_left_out_rows(noise, decay):
     rng = np.random.default_rng(0)
-    F = rng.normal(size=(60, 12))
-    Y = F @ rng.normal(size=(12, 2)) + noise * rng.normal(size=(60, 2))
-    pair = as_pair(F, Y)
-    place, error = choose_penalty(pair, PENALTIES.index(0.1))
+    scales = 30 * decay ** np.arange(12.0)
+    F = scales * rng.normal(size=(60, 12))
+    # The widest columns tell nothing: errors have two minima.
+    Y = F[:, 4:] @ (rng.normal(size=(8, 2)) / scales[4:, None])
+    pair = as_pair(F, Y + noise * rng.normal(size=(60, 2)))
+    index, error = choose_penalty(pair)
     errors = [pair.left_out_error(penalty) for penalty in PENALTIES]
-    assert (place, error) == (np.argmin(errors), min(errors))
-    # Features that are rescaled are others.
-    factors = torch.from_numpy(rng.uniform(0.5, 2, 12))
-    scaled, expected = pair.scaled(factors), as_pair(F * factors.numpy(), Y)
-    for found, value in zip(scaled, expected, strict=True):
+    assert error == errors[index] == pytest.approx(min(errors), rel=0.01)
+    again = choose_penalty(pair, index)
+    assert again == (index, error)
+
+
+def test_features_that_are_rescaled_are_others():
+    rng = np.random.default_rng(0)
+    F, Y = rng.normal(size=(20, 12)), rng.normal(size=(20, 2))
+    factors = rng.uniform(0.5, 2, 12)
+    scaled = as_pair(F, Y).scaled(torch.from_numpy(factors))
+    for found, value in zip(scaled, as_pair(F * factors, Y), strict=True):
         np.testing.assert_allclose(found, value, atol=1e-10)
+
+
+@pytest.mark.parametrize("scale", [1.0, 30.0])
+def test_wide_columns_that_tell_nothing_do_not_hide_the_others(scale):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(400, 25))
+    Y = X[:, :5] @ rng.normal(size=(5, 6))
+    X[:, 5:] *= scale
+    aligner = KernelGCCAAligner(views=[25, 6], n_landmarks=50, random_state=0)
+    aligner.fit(np.hstack([X, Y])[:200])
+    assert aligner.translation_score_["view0", "view1"] > 0.98
+    assert r2_score(Y[200:], aligner.translate(X[200:], 0, 1)) > 0.98
 
 
 @pytest.mark.parametrize(
@@ -184,15 +207,33 @@ def test_the_share_of_the_linear_kernel_is_chosen(bend, shares):
 def test_descent_stops_at_the_nearest_minimum():
     values = [5, 3, 1, 2, 2, 4, 0]
     for start, found in ((0, 2), (3, 2), (4, 4), (5, 6)):
-        assert descend(values.__getitem__, start, range(7)) == found
-    assert descend(values.__getitem__, 0, range(3, 7)) == 3
+        assert descend(values.__getitem__, start, range(7), 1) == found
+    assert descend(values.__getitem__, 0, range(7), 3) == 6
+    assert descend(values.__getitem__, 3, range(3, 7), 1) == 3
+
+
+def test_the_score_counts_that_left_out_rows_are_no_part_of_the_mean():
+    rng = np.random.default_rng(0)
+    blocks = [rng.normal(size=(12, 3)), rng.normal(size=(12, 2))]
+    params = {"views": [3, 2], "n_landmarks": None, "linear": 1.0}
+    aligner = KernelGCCAAligner(**params).fit(np.hstack(blocks))
+    X, Y = blocks
+    ridge = aligner.translation_params_["view0", "view1"]["ridge"]
+    model = Ridge(ridge * np.square(X - X.mean(0)).sum() / 12)
+    found = cross_val_predict(model, X, Y, cv=LeaveOneOut())
+    means = cross_val_predict(DummyRegressor(), X, Y, cv=LeaveOneOut())
+    expected = 1 - np.square(Y - found).sum() / np.square(Y - means).sum()
+    # The unit of the penalty changes a little when a row is left out of the mean.
+    assert aligner.translation_score_["view0", "view1"] == pytest.approx(
+        expected, abs=1e-6
+    )
 
 
 @pytest.mark.parametrize("noise", [0.1, 0.5, 1.5])
 def test_the_score_is_the_share_of_variance_explained_in_new_rows(noise):
     scores, shares = [], []
     for seed in range(4):
-        aligner = fit(make_blocks(400, seed, noise=noise))
+        aligner = fit(make_blocks(700, seed, noise=noise))
         new = make_blocks(2000, 10 + seed, noise=noise)
         for pair in permutations("ab"):
             u, v = map("ab".index, pair)
@@ -246,9 +287,17 @@ def test_tensors_absent_rows_and_what_is_refused():
     np.testing.assert_array_equal(
         without.transform_view(new[:3], 0), aligner.transform_view(new[:3], 0)
     )
-    with pytest.raises(AttributeError, match="fit_translations=False"):
-        without.translate(new, "a", "b")
+    assert not hasattr(without, "translate")
     assert not hasattr(without, "translation_score_")
+    # The parameter was changed after the fit, which has to be repeated, unless there
+    # are sums over the rows.
+    without.set_params(fit_translations=True)
+    with pytest.raises(AttributeError, match="fit the aligner with"):
+        without.translate(new, "a", "b")
+    without.set_params(fit_translations=False).partial_fit(np.hstack(blocks))
+    assert without.n_components_ == aligner.n_components_
+    found = without.set_params(fit_translations=True).translate(new, "a", "b")
+    np.testing.assert_allclose(found, aligner.translate(new, "a", "b"), rtol=1e-9)
     assert not hasattr(KernelGCCAAligner(), "translate")
 
 

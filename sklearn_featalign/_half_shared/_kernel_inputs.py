@@ -99,7 +99,7 @@ def fit_kernel_inputs(Z, present, landmarks, shared):
     features = fit_features(kernel, Z[landmarks])
     batches = Z[shared & present].split(_memory.FLOAT64_ROWS)
     F = (extended_features(X, features) for X in batches)
-    own = sum_of_products(F, sum(features.widths) + 1)
+    own = sum_of_products(F)
     frame, _ = mixed_frame(fit_frame(own, features.widths), features.widths, _LINEAR)
     return KernelInputs(features, frame)
 

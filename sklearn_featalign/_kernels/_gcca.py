@@ -23,13 +23,7 @@ from typing import NamedTuple
 import torch
 
 from sklearn_featalign._kernels._eigen import fixed_normal, leading_eigenpairs
-from sklearn_featalign._kernels._moments import (
-    centred,
-    count_rows,
-    own_sums,
-    pair_blocks,
-    symmetric,
-)
+from sklearn_featalign._kernels._moments import centred, extended_slices, symmetric
 from sklearn_featalign._linalg import squared_norms
 
 # Exponent of the power mean over pairs of views.
@@ -101,7 +95,7 @@ def fit_variates(moments, ranks, ridge, n_components):
 
     Parameters
     ----------
-    moments : dict of int to tensor
+    moments : dict
         Of framed features; see `_moments`.
     ranks : list of int
         Numbers of features of each view.
@@ -114,30 +108,39 @@ def fit_variates(moments, ranks, ridge, n_components):
     ValueError
         If the ridge vanishes in float64.
     """
+    columns = extended_slices(ranks)
+    stacked = moments["stacked"]
+    joint = sum(products / count for count, products in stacked.items())
     means, factors, counts = [], [], []
-    for v in range(len(ranks)):
-        own = own_sums(moments, ranks, v)
+    for u in columns:
+        own = sum(products[u, u] for products in stacked.values())
         counts.append(own[-1, -1])
         # All rows of a view may be left out.
         means.append(own[:-1, -1] / own[-1, -1].clamp(min=1))
         factors.append(ridge_factor(own, means[-1], ridge))
     blocks = {}
     for u, v in combinations_with_replacement(range(len(ranks)), 2):
-        # Some rows have both views: at least the landmarks have all.
-        found = pair_blocks(moments, ranks, u, v)
-        joint = sum(products / code.bit_count() for code, products in found)
-        C = centred(joint, means[u], means[v])[:-1, :-1]
+        C = centred(joint[columns[u], columns[v]], means[u], means[v])[:-1, :-1]
         C = torch.linalg.solve_triangular(factors[u], C, upper=False)
         C = torch.linalg.solve_triangular(factors[v], C.T, upper=False)
         blocks[u, v] = C.T
     S = symmetric(blocks)
-    rank = min(count_rows(moments), len(S))
+    rank = min(count_rows(moments, ranks), len(S))
     values, vectors = leading_eigenpairs(S, min(n_components, rank), rank)
     # Rounding errors of sums over n rows are amplified up to 1 / ridge.
     n_rows = float(max(counts))
     noise = max(_SMALLEST * float(values[0]), rounding_of_sums(n_rows) / ridge)
     k = max(1, int((values > noise).sum()))
     return Variates(values[:k], list(vectors[:, :k].split(ranks)), means, factors)
+
+
+def count_rows(moments, ranks):
+    """Return the number of rows that moments of framed features are sums over."""
+    ones = [view.stop - 1 for view in extended_slices(ranks)]
+    return sum(
+        round(float(products.diagonal()[ones].sum()) / count)
+        for count, products in moments["stacked"].items()
+    )
 
 
 def ridge_factor(own, mean, ridge):

@@ -24,9 +24,9 @@ from sklearn_featalign._kernels._gcca_views import (
     choose_kept,
     fit_views,
     framed,
-    stacked_features,
-    sum_moments,
+    moments_of_rows,
     view_features,
+    view_parts,
 )
 from sklearn_featalign._kernels._hubness import load_hub_columns
 from sklearn_featalign._kernels._landmark_aligner import LandmarkAligner
@@ -46,6 +46,10 @@ _METRICS = {"dot", "cosine"}
 _SHARES = (0.7, 0.4, 0.9)
 _POWERS = (8.0, 4.0, 12.0)
 _TRANSLATED_SHARES = (0.4, 0.1, 1.0)
+
+
+def has_translations(estimator):
+    return has_pairs(estimator) and estimator.fit_translations
 
 
 class KernelGCCAAligner(LandmarkAligner):
@@ -77,7 +81,7 @@ class KernelGCCAAligner(LandmarkAligner):
 
     ridge : float, default=0.1
         Regularisation, where the kernel of a view among its n paired rows has the trace
-        n.
+        n. Translations have penalties of their own.
 
     power : float or "auto", default="auto"
         Exponent of the shared part of components, at least 0. The larger, the more
@@ -100,10 +104,11 @@ class KernelGCCAAligner(LandmarkAligner):
         changed after the fit.
 
     fit_translations : bool, default=True
-        Whether the fit prepares :meth:`translate`, for each ordered pair of views. It
-        takes about a fifth of the time of a fit, and memory for as many numbers as the
-        columns and landmarks of one view times the columns of the other. Without it a
-        :class:`~sklearn.model_selection.GridSearchCV` by retrieval is faster.
+        Whether the fit prepares :meth:`translate`, for each ordered pair of views. Of
+        two views this takes about a fifth of the time of a fit, of five views a third.
+        Each pair is kept as a matrix, with a row for each column and landmark of one
+        view, and a column for each of the other's. Without it searches by retrieval
+        are faster.
 
     n_landmarks : int or None, default=1000
         Number of landmarks. None, or a number larger than there are (with a warning),
@@ -166,8 +171,9 @@ class KernelGCCAAligner(LandmarkAligner):
         at most 2000.
 
     translation_score_ : dict of (str, str) to float
-        For each source and target view, the share of the variance of the target that
-        :meth:`translate` explains in rows that the regression has left out.
+        For each source and target view, the R² of :meth:`translate` in rows that the
+        regression has left out: the share of the variance that it explains, over all
+        columns. NaN if the target is constant.
 
     translation_params_ : dict of (str, str) to dict
         The share `linear` of the linear kernel in these regressions, and their penalty
@@ -415,9 +421,8 @@ class KernelGCCAAligner(LandmarkAligner):
 
         Returns
         -------
-        moments : dict of int to ndarray of shape (n_sums, n_sums)
-            Sums of products of the rows' kernel features, by the views that rows have:
-            bit v of a key tells whether they have view v.
+        moments : dict
+            Sums of products of the rows' kernel features: nested dicts of arrays.
 
         Raises
         ------
@@ -427,9 +432,9 @@ class KernelGCCAAligner(LandmarkAligner):
         X = self._check_rows(X)
         device = resolve_device(self.device, X)
         features = self._load_features(device)
-        present = self._view_masks(X, self.view_columns_)
-        moments = sum_moments(
-            X, device, self.batch_size, present, self.view_columns_, features
+        n_present = count_views(self._view_masks(X, self.view_columns_))
+        moments = moments_of_rows(
+            X, device, self.batch_size, n_present, self.view_columns_, features
         )
         return to_numpy(moments)
 
@@ -438,7 +443,7 @@ class KernelGCCAAligner(LandmarkAligner):
 
         Parameters
         ----------
-        *moments : dict of int to ndarray of shape (n_sums, n_sums)
+        *moments : dict
             From `compute_moments` of this aligner or of copies of it, in any order.
 
         Returns
@@ -456,7 +461,7 @@ class KernelGCCAAligner(LandmarkAligner):
         vars(self).update(_sums={**self._sums, "moments": total}, _solution=None)
         return self
 
-    @available_if(has_pairs)
+    @available_if(has_translations)
     def translate(self, X_view, source, target):
         r"""Return rows of one view as the features that another view would have.
 
@@ -494,9 +499,9 @@ class KernelGCCAAligner(LandmarkAligner):
 
         which is kernel ridge regression [1]_. A row that is left out has the error
         :math:`(y - \hat y) / (1 - h)` with h its leverage, counting the mean [2]_. The
-        penalty, of 1e-8, 3e-8, 1e-7 and so on, is where the squares of these errors
-        stop to fall, and the share of the linear kernel, if `linear` is "auto", the
-        best of .1, .4 and 1. Up to 1000 rows are left out, one at a time. See
+        penalty has the smallest sum of their squares, of 1e-8, 3e-8, 1e-7 and so on to
+        3000, found from every fourth on; so has the share of the linear kernel, of .1,
+        .4 and 1, if `linear` is "auto". Up to 500 rows are left out, one at a time. See
         `translation_score_` and `translation_params_`.
 
         References
@@ -522,12 +527,12 @@ class KernelGCCAAligner(LandmarkAligner):
         1.0
         """
         check_is_fitted(self)
-        target = self._target_name(source, target)
-        name, X, mask = self._check_view(X_view, source)
-        load = partial(self._load_translation, name, target)
+        source, target = self._two_views(source, target)
+        X, mask = self._check_view(X_view, source)
+        load = partial(self._load_translation, source, target)
         return self._map_view(X, mask, len(self.view_columns_[target]), load)
 
-    @available_if(has_pairs)
+    @available_if(has_translations)
     def compile_translation(self, source, target, *, dtype="float32"):
         """Return :meth:`translate` between two views as a function, for serving.
 
@@ -540,22 +545,20 @@ class KernelGCCAAligner(LandmarkAligner):
 
         Returns
         -------
-        compiled : CompiledMap
+        compiled : callable
             See :meth:`compile_view`.
         """
         check_is_fitted(self)
-        target = self._target_name(source, target)
-        source = view_name(source, self.view_columns_)
+        source, target = self._two_views(source, target)
         load = partial(self._load_translation, source, target)
         return self._compile(source, len(self.view_columns_[target]), load, dtype)
 
-    def _target_name(self, source, target):
-        source, name = (
-            view_name(view, self.view_columns_) for view in (source, target)
-        )
-        if source == name:
-            raise ValueError(f"The source and the target are the same view, {name!r}.")
-        return name
+    def _two_views(self, source, target):
+        """Return the names of two views."""
+        names = [view_name(view, self.view_columns_) for view in (source, target)]
+        if names[0] == names[1]:
+            raise ValueError(f"Source and target are the same view, {names[0]!r}.")
+        return names
 
     def _load_translation(self, source, target, rows):
         state = self._translations()[source][target]
@@ -617,11 +620,12 @@ class KernelGCCAAligner(LandmarkAligner):
         return [((u, v), translations[u][v]) for u, v in pairs]
 
     def _translations(self):
+        if self._solved()["translations"] is None and self._sums is not None:
+            vars(self)["_solution"] = None
         found = self._solved()["translations"]
         if found is None:
             raise AttributeError(
-                "There are no translations: the aligner was fitted with "
-                "fit_translations=False."
+                "There are no translations: fit the aligner with fit_translations=True."
             )
         return found
 
@@ -642,11 +646,11 @@ class KernelGCCAAligner(LandmarkAligner):
         return {"_sums": None, "_solution": self._solve(sums, training.columns)}
 
     def _sum_up(self, features, training, indices):
-        rows, present = training.rows, training.present
-        moments = sum_moments(
-            rows.X, rows.device, self.batch_size, present, training.columns, features
+        rows, n_present = training.rows, training.n_present
+        moments = moments_of_rows(
+            rows.X, rows.device, self.batch_size, n_present, training.columns, features
         )
-        counted = np.flatnonzero(count_views(present) >= min(2, len(features)))
+        counted = np.flatnonzero(n_present >= min(2, len(features)))
         # One view alone has neither hubness nor a score.
         kept = choose_kept(counted, indices) if len(features) > 1 else counted[:0]
         kept = rows.at(kept).load()
@@ -664,7 +668,7 @@ class KernelGCCAAligner(LandmarkAligner):
         data = framed(
             sums.features,
             sums.moments,
-            stacked_features(sums.kept, columns, sums.features),
+            view_parts(sums.kept, columns, sums.features),
         )
         choice = choose(data, setting)
         mixed = data.mixed(choice.linear)

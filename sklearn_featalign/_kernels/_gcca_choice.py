@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import torch
 
-from sklearn_featalign._kernels._gcca import fit_shared
+from sklearn_featalign._kernels._gcca import count_rows, fit_shared
 from sklearn_featalign._kernels._gcca_views import (
     has_hubness,
     leading,
@@ -13,7 +13,7 @@ from sklearn_featalign._kernels._gcca_views import (
     output_rows,
 )
 from sklearn_featalign._kernels._hubness import STRENGTH, all_hubness
-from sklearn_featalign._kernels._moments import count_rows, moments_of, subtract
+from sklearn_featalign._kernels._moments import moments_of, subtract
 from sklearn_featalign._similarity import mean_log_likelihoods, own_ranks
 
 # A group of rows that is left out has at most this many rows, and at most a fifth of
@@ -86,7 +86,8 @@ def choose(data, setting):
     """
     linear, power = setting.linear, setting.power
     n_views = len(data.frames)
-    slices, size = group_slices(count_rows(data.moments), len(data.kept))
+    ranks = [frame.rank for frame in data.frames]
+    slices, size = group_slices(count_rows(data.moments, ranks), len(data.kept))
     if len(slices) * size < _CHOOSING_ROWS or n_views > 2:
         linear, power = linear[:1], power[:1]
     if not slices or n_views == 1:

@@ -29,12 +29,10 @@ from sklearn_featalign._kernels._hubness import (
     fit_references,
 )
 from sklearn_featalign._kernels._moments import (
+    add,
     extended_slices,
-    own_sums,
-    sum_of_products,
+    sum_moments,
     symmetric,
-    view_code,
-    views_of,
 )
 from sklearn_featalign._linalg import scale_to_unit_, unit_rows
 from sklearn_featalign._torch import Rows, with_smaller_batches
@@ -70,7 +68,7 @@ class Sums(NamedTuple):
     Attributes
     ----------
     features : dict of str to FeatureMap
-    moments : dict of int to tensor
+    moments : dict
         See `_moments`.
     kept : tensor of shape (n_kept, n_features)
         Some of the rows, as they were given, in random order.
@@ -101,30 +99,25 @@ def choose_kept(counted, landmark_indices):
     return np.concatenate([others[:n_others], landmarks])[:N_KEPT]
 
 
-def sum_moments(X, device, batch_size, present, columns, features):
+def moments_of_rows(X, device, batch_size, n_present, columns, features):
     """Return the moments of the rows of X that have two views or more.
 
-    Rows of a single view count if there is one view only. `present` are masks of the
-    rows that have each view, and `columns` and `features` those of the views, all by
-    name.
+    Rows of a single view count if there is one view only. `n_present` are the numbers
+    of views that rows have.
     """
-    names = list(features)
-    codes = view_code([present[name].astype(int) for name in names])
-    moments = {}
-    for code in np.unique(codes).tolist():
-        if code.bit_count() < min(2, len(names)):
-            continue
-        own = {names[v]: features[names[v]] for v in views_of(code)}
-        rows = Rows(X, device, batch_size, stacked_width(own))
-        some = rows.at(np.flatnonzero(codes == code))
-        moments[code] = with_smaller_batches(batch_moments, some, columns, own)
+    rows = Rows(X, device, batch_size, stacked_width(features))
+    moments = {"stacked": {}, "own": {}}
+    for count in np.unique(n_present[n_present >= min(2, len(features))]).tolist():
+        some = rows.at(np.flatnonzero(n_present == count))
+        found = with_smaller_batches(batch_moments, some, columns, features, count)
+        moments = add(moments, found)
     return moments
 
 
-def batch_moments(rows, columns, features):
-    """Return the sum of products of the stacked features of rows."""
-    batches = (stacked_features(X, columns, features) for X in rows)
-    return sum_of_products(batches, stacked_width(features))
+def batch_moments(rows, columns, features, n_present):
+    """Return the moments of rows that have so many views."""
+    batches = (view_parts(X, columns, features) for X in rows)
+    return sum_moments(batches, n_present, len(features))
 
 
 def stacked_width(features):
@@ -132,16 +125,15 @@ def stacked_width(features):
     return sum(sum(feature.widths) + 1 for feature in features.values())
 
 
-def stacked_features(X, columns, features):
-    """Return the extended features of all views of rows, side by side.
+def view_parts(X, columns, features):
+    """Return the extended features of each view of rows.
 
     `columns` and `features` are those of each view, by name.
     """
-    parts = [
+    return [
         extended_features(block(X, columns[name]), feature)
         for name, feature in features.items()
     ]
-    return torch.cat(parts, dim=1)
 
 
 class Framed(NamedTuple):
@@ -152,7 +144,7 @@ class Framed(NamedTuple):
     frames : list of Frame
     widths : list of tuple of int
         Numbers of linear and of RBF features of each view.
-    moments : dict of int to tensor
+    moments : dict
     kept : tensor of shape (n_kept, n_features)
         Stacked framed features of the rows that were kept.
     """
@@ -166,23 +158,23 @@ class Framed(NamedTuple):
         """Return the `Mixed` moments that give the linear kernels a share."""
         parts = map(partial(mixed_frame, linear=linear), self.frames, self.widths)
         frames, factors = zip(*parts, strict=True)
-        factors = [torch.cat([own, own.new_ones(1)]) for own in factors]
-        moments = {}
-        for code, products in self.moments.items():
-            own = torch.cat([factors[v] for v in views_of(code)])
-            moments[code] = (products * own).mul_(own[:, None])
-        return Mixed(frames, moments, factors)
+        factors = torch.cat([torch.cat([f, f.new_ones(1)]) for f in factors])
+        stacked = {
+            count: (products * factors).mul_(factors[:, None])
+            for count, products in self.moments["stacked"].items()
+        }
+        return Mixed(frames, {"stacked": stacked}, factors)
 
 
 class Mixed(NamedTuple):
     """Moments in frames in which the kernels of a view have the shares that are wanted.
 
-    `factors` are those of the features of `Framed`, for each view.
+    `factors` are those of the stacked features of `Framed`.
     """
 
     frames: list
     moments: dict
-    factors: list
+    factors: torch.Tensor
 
     @property
     def ranks(self):
@@ -196,31 +188,33 @@ class Mixed(NamedTuple):
 
     def features(self, F):
         """Return stacked features of `Framed` in these frames, for each view."""
-        parts = F.split(list(map(len, self.factors)), dim=1)
-        return [part * own for part, own in zip(parts, self.factors, strict=True)]
+        F = F * self.factors
+        return [F[:, u] for u in extended_slices(self.ranks)]
 
 
 def framed(features, moments, F):
-    """Return `Framed` moments, with the rows that have the stacked features F."""
+    """Return `Framed` moments, with the rows of the features F, a list by view."""
     widths = [feature.widths for feature in features.values()]
-    sizes = list(map(sum, widths))
-    own = [own_sums(moments, sizes, v) for v in range(len(sizes))]
+    columns = extended_slices(map(sum, widths))
+    stacked = moments["stacked"]
+    own = [sum(M[u, u] for M in stacked.values()) for u in columns]
     frames = list(map(fit_frame, own, widths))
     moments = {
-        code: frame_moments(products, [frames[v] for v in views_of(code)])
-        for code, products in moments.items()
+        "stacked": {
+            count: frame_moments(products, columns, frames)
+            for count, products in stacked.items()
+        },
+        "own": {
+            u: {v: frame_products(C, frames[u], frames[u]) for v, C in of_view.items()}
+            for u, of_view in moments["own"].items()
+        },
     }
-    columns = extended_slices(sizes)
-    framed_columns = extended_slices(frame.rank for frame in frames)
-    kept = F.new_empty((len(F), framed_columns[-1].stop))
-    for u, v, frame in zip(columns, framed_columns, frames, strict=True):
-        kept[:, v] = frame_features(F[:, u], frame)
+    kept = torch.cat(list(map(frame_features, F, frames)), dim=1)
     return Framed(frames, widths, moments, kept)
 
 
-def frame_moments(products, frames):
+def frame_moments(products, columns, frames):
     """Return sums of products of stacked features in the frames of the views."""
-    columns = extended_slices(len(frame.mean) for frame in frames)
     views = combinations_with_replacement(range(len(frames)), 2)
     return symmetric(
         {

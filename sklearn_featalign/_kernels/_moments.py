@@ -1,12 +1,17 @@
 """Second moments of the features of all views: sums over rows, which add up.
 
 Features are extended by a column of ones for each view, so that the sums of products
-hold counts and sums as well. Rows are summed apart by the views that they have. Moments
-are a dict: its keys are numbers whose bit v tells whether the rows have view v, and its
-values the sums of products of the extended features of these views, side by side.
+hold counts and sums as well; where a row lacks a view they are zero. Moments are nested
+dicts of such sums:
+
+``moments["stacked"][count]``
+    for the features of all views, side by side, in the rows that have so many views;
+``moments["own"][u][v]``
+    for the features of view u in the rows that have v too, but lack another view.
 """
 
-from itertools import accumulate, pairwise
+from functools import reduce
+from itertools import accumulate, pairwise, permutations
 
 import torch
 
@@ -14,91 +19,86 @@ import torch
 _BLOCK_COLUMNS = 1024
 
 
-def sum_of_products(batches, width):
-    """Return the sum of ``F.T @ F`` over batches F, a matrix of a width.
+def sum_moments(batches, n_present, n_views):
+    """Return the moments of rows that have `n_present` of the views.
 
-    Parameters
-    ----------
-    batches : iterable of tensor of shape (n_batch, width)
-    width : int
+    Batches are lists of the extended features of each view.
     """
+    total, own = None, {}
+    for F in batches:
+        total = add_products_(torch.cat(F, dim=1), total)
+        if n_present < n_views:
+            own = add(own, own_products(F))
+    return {"stacked": {n_present: complete_(total)}, "own": own}
+
+
+def own_products(F):
+    """Return ``moments["own"]`` of a batch."""
+    products = {}
+    for u, v in permutations(range(len(F)), 2):
+        both = F[u][F[v][:, -1] > 0]
+        products.setdefault(u, {})[v] = both.T @ both
+    return products
+
+
+def sum_of_products(batches):
+    """Return the sum of ``F.T @ F`` over batches F."""
     total = None
     for F in batches:
-        if total is None:
-            total = F.new_zeros((width, width))
-        for start in range(0, width, _BLOCK_COLUMNS):
-            rows = slice(start, start + _BLOCK_COLUMNS)
-            total[rows, start:].addmm_(F[:, rows].T, F[:, start:])
+        total = add_products_(F, total)
+    return complete_(total)
+
+
+def add_products_(F, total=None):
+    """Add ``F.T @ F`` to a matrix in place, in blocks on and above the diagonal."""
+    if total is None:
+        total = F.new_zeros((F.shape[1], F.shape[1]))
+    for start in range(0, F.shape[1], _BLOCK_COLUMNS):
+        rows = slice(start, start + _BLOCK_COLUMNS)
+        total[rows, start:].addmm_(F[:, rows].T, F[:, start:])
+    return total
+
+
+def complete_(total):
+    """Return the symmetric matrix of which the upper triangle is given."""
     upper = total.triu()
     return upper.add_(upper.triu(1).T)
 
 
-def view_code(present):
-    """Return the number whose bits tell which views rows have.
+def moments_of(F):
+    """Return the moments of rows, from a list of the extended features of each view."""
+    n_present = sum((X[:, -1] > 0).long() for X in F)
+    parts = [
+        sum_moments([[X[n_present == count] for X in F]], count, len(F))
+        for count in n_present.unique().tolist()
+    ]
+    return reduce(add, parts)
 
-    Parameters
-    ----------
-    present : list of bool, ndarray or tensor of shape (n_samples,)
-        Whether rows have each view.
-    """
-    return sum(mask * (1 << v) for v, mask in enumerate(present))
+
+def add(first, second):
+    """Return the moments of two sets of rows together."""
+    total = dict(first)
+    for key, value in second.items():
+        if key not in total:
+            total[key] = value
+        elif isinstance(value, dict):
+            total[key] = add(total[key], value)
+        else:
+            total[key] = total[key] + value
+    return total
 
 
-def views_of(code):
-    """Return the positions of the views in a number of `view_code`."""
-    return [v for v in range(code.bit_length()) if code >> v & 1]
+def subtract(moments, part):
+    """Return the stacked moments of the rows that are left without some of them."""
+    stacked = moments["stacked"]
+    rest = {count: stacked[count] - value for count, value in part["stacked"].items()}
+    return moments | {"stacked": stacked | rest}
 
 
 def extended_slices(widths):
     """Return the columns of each view, with its column of ones, side by side."""
     ends = accumulate((width + 1 for width in widths), initial=0)
     return [slice(*pair) for pair in pairwise(ends)]
-
-
-def moments_of(F):
-    """Return the moments of rows from the extended features of each view, a list."""
-    codes = view_code([(X[:, -1] > 0).long() for X in F])
-    moments = {}
-    for code in codes.unique().tolist():
-        stacked = torch.cat([F[v][codes == code] for v in views_of(code)], dim=1)
-        moments[code] = sum_of_products([stacked], stacked.shape[1])
-    return moments
-
-
-def pair_blocks(moments, widths, u, v):
-    """Yield the codes of rows that have the views u and v, and their sums of products.
-
-    Sums are those of the extended features of u, in rows, with those of v. Widths are
-    the numbers of features of each view.
-    """
-    for code, products in moments.items():
-        views = views_of(code)
-        if u in views and v in views:
-            columns = extended_slices(widths[i] for i in views)
-            yield code, products[columns[views.index(u)], columns[views.index(v)]]
-
-
-def own_sums(moments, widths, v):
-    """Return the sums of products of a view over all rows that have it."""
-    return sum(products for _, products in pair_blocks(moments, widths, v, v))
-
-
-def count_rows(moments):
-    """Return the number of rows that moments are sums over."""
-    return sum(round(float(products[-1, -1])) for products in moments.values())
-
-
-def add(first, second):
-    """Return the moments of two sets of rows together."""
-    total = dict(first)
-    for code, products in second.items():
-        total[code] = total[code] + products if code in total else products
-    return total
-
-
-def subtract(moments, part):
-    """Return the moments of the rows that are left without some of them."""
-    return moments | {code: moments[code] - part[code] for code in part}
 
 
 def centred(products, mean_u, mean_v):

@@ -30,16 +30,16 @@ from sklearn_featalign._kernels._frames import (
     unframe,
 )
 from sklearn_featalign._kernels._gcca import ridge_factor, rounding_of_sums, whiten
-from sklearn_featalign._kernels._moments import centred, extended_slices, pair_blocks
+from sklearn_featalign._kernels._moments import centred, extended_slices
 from sklearn_featalign._kernels._scaling import coordinates
 from sklearn_featalign._linalg import squared_norms
 
-# The penalties to choose from, from the middle downhill.
+# The penalties to choose from, of which every fourth is tried first.
 PENALTIES = tuple(float(f"{m}e{e}") for e in range(-8, 4) for m in (1, 3))
-_FIRST = PENALTIES.index(0.1)
+_COARSE = 4
 
 # Rows that are left out, at most.
-N_LEFT_OUT = 1000
+N_LEFT_OUT = 500
 
 
 class Translation(NamedTuple):
@@ -64,7 +64,7 @@ class Translation(NamedTuple):
     score: float
 
 
-class Pair(NamedTuple):
+class PairMoments(NamedTuple):
     """What regression needs of the rows that have a source and a target view.
 
     Attributes
@@ -160,34 +160,33 @@ def shared_rows(X, source, target):
 
 
 def load_pair(sums, data, rows, columns, source, target):
-    """Return the `Pair` of views at two positions.
+    """Return the `PairMoments` of views at two positions.
 
     `rows` are positions among those that were kept, and `columns` those of the target.
     """
     features = list(sums.features.values())
     sizes = [sum(feature.widths) for feature in features]
-    ranks = [frame.rank for frame in data.frames]
-    found = dict(pair_blocks(sums.moments, sizes, source, target))
-    own = sum(
-        products
-        for code, products in pair_blocks(data.moments, ranks, source, source)
-        if code in found
-    )
+    framed_columns = extended_slices(frame.rank for frame in data.frames)[source]
+    complete = data.moments["stacked"][len(features)]
+    own = complete[framed_columns, framed_columns]
+    if source in data.moments["own"]:
+        own = own + data.moments["own"][source][target]
+    u, v = (extended_slices(sizes)[view] for view in (source, target))
+    cross = sum(products[u, v] for products in sums.moments["stacked"].values())
     # The first features of the target are its coordinates.
     width = features[target].widths[0]
-    cross = sum(found.values())
     cross = torch.cat([cross[:, :width], cross[:, -1:]], dim=1)
     as_it_is = Frame(cross.new_zeros(width), cross.new_ones(width), None)
     cross = frame_products(cross, data.frames[source], as_it_is)
     n_rows = float(own[-1, -1])
     mean, target_mean = own[:-1, -1] / n_rows, cross[-1, :-1] / n_rows
     scaling = features[target].kernel.scaling
-    return Pair(
+    return PairMoments(
         own,
         mean,
         centred(cross, mean, target_mean)[:-1, :-1],
         target_mean,
-        F=data.kept[rows, extended_slices(ranks)[source]],
+        F=data.kept[rows, framed_columns],
         Y=coordinates(sums.kept[rows][:, columns], scaling) - target_mean,
     )
 
@@ -197,13 +196,13 @@ def fit_translation(pair, frame, widths, feature, shares):
 
     Any mixture of the two kernels is a rescaling of the framed features.
     """
-    best, place = None, _FIRST
+    best, index = None, None
     for linear in shares:
         mixture, factors = mixed_frame(frame, widths, linear)
         scaled = pair.scaled(factors)
-        place, error = choose_penalty(scaled, place)
+        index, error = choose_penalty(scaled, index)
         if best is None or error < best[0]:
-            best = error, linear, PENALTIES[place], mixture, scaled
+            best = error, linear, PENALTIES[index], mixture, scaled
     error, linear, ridge, mixture, scaled = best
     projection = as_projection(feature, unframe(scaled.map(ridge), mixture))
     kernel = kernel_of_projection(projection, feature)
@@ -213,26 +212,33 @@ def fit_translation(pair, frame, widths, feature, shares):
     return Translation(kernel, projection, linear, ridge, score)
 
 
-def choose_penalty(pair, start):
-    """Return the best position in `PENALTIES` near a start, and its error."""
+def choose_penalty(pair, near=None):
+    """Return the index of the best of `PENALTIES`, and its error.
+
+    The error may have several minima. Without an index that the best is near, every
+    fourth penalty is tried, and the neighbours of the best ones after that.
+    """
     first = sum(penalty < rounding_of_sums(pair.n_rows) for penalty in PENALTIES)
     errors = cache(lambda i: pair.left_out_error(PENALTIES[i]))
-    place = descend(errors, start, range(first, len(PENALTIES)))
-    return place, errors(place)
+    indices, step = range(first, len(PENALTIES)), 1
+    if near is None:
+        near, step = min(indices[::_COARSE], key=errors), _COARSE // 2
+    index = max(near, first)
+    while step:
+        index = descend(errors, index, indices, step)
+        step //= 2
+    return index, errors(index)
 
 
-def descend(function, start, places):
-    """Return the local minimum of a function of integers that is downhill of a start.
-
-    Places are a range of integers.
-    """
-    place = max(start, places.start)
+def descend(function, start, indices, step):
+    """Return a local minimum of a function of integers, downhill of a start."""
+    index = start
     while True:
-        near = [i for i in (place, place - 1, place + 1) if i in places]
+        near = [i for i in (index, index - step, index + step) if i in indices]
         lowest = min(near, key=function)
-        if lowest == place:
-            return place
-        place = lowest
+        if lowest == index:
+            return index
+        index = lowest
 
 
 def to_units(projection, scaling):

@@ -227,6 +227,7 @@ def neighbor_recall(
     """
     truth = load_search(X_true, Y_true, metric_true, "_true")
     search = load_search(X, Y, metric, "")
+    search = [values.to(truth[0].device) for values in search]
     for first, second in zip(truth[:2], search[:2], strict=True):
         check_consistent_length(first, second)
     if leave_own_out:

@@ -7,7 +7,6 @@ import numpy as np
 from sklearn.metrics import check_scoring
 from sklearn.utils import _safe_indexing
 
-from sklearn_featalign._torch import check_rows
 from sklearn_featalign._views import (
     block,
     hide_other_views,
@@ -65,7 +64,16 @@ def _score_pairs(estimator, X, y=None, *, score_func, kwargs):
     return estimator.score_pairs(X, partial(score_func, **kwargs))
 
 
-def make_neighbor_scorer(source, target, *, move="index", **kwargs):
+def make_neighbor_scorer(
+    source,
+    target,
+    *,
+    move="index",
+    k=10,
+    n=None,
+    metric="cosine",
+    metric_true="cosine",
+):
     """Make a scorer of bridges between two networks for GridSearchCV.
 
     It scores an aligner that can ``translate``, or a pipeline that ends in one. A row
@@ -80,8 +88,12 @@ def make_neighbor_scorer(source, target, *, move="index", **kwargs):
     move : {"index", "queries"}, default="index"
         What is translated: the searched rows, from the source to the target, which
         leaves queries as they are; or the queries, from the target to the source.
-    **kwargs : dict
-        Passed to :func:`neighbor_recall`: `k`, `n`, `metric` and `metric_true`.
+    k : int, default=10
+        Number of true nearest rows.
+    n : int, optional
+        Number of nearest rows among which they are looked for, `k` by default.
+    metric, metric_true : {"cosine", "dot", "euclidean"}, default="cosine"
+        Similarity or distance of the search, and of the true one.
 
     Returns
     -------
@@ -99,6 +111,7 @@ def make_neighbor_scorer(source, target, *, move="index", **kwargs):
     >>> search = GridSearchCV(aligner, {"linear": [0.4, 0.7, 0.9]}, scoring=scorer)
     """
     check_option("move", move, ("index", "queries"))
+    kwargs = {"k": k, "n": n, "metric": metric, "metric_true": metric_true}
     return partial(
         _score_bridge, source=source, target=target, move=move, kwargs=kwargs
     )
@@ -111,11 +124,13 @@ def _score_bridge(estimator, X, y=None, *, source, target, move, kwargs):
             "A neighbour scorer scores an aligner that can translate between views, "
             f"or a pipeline that ends in one, got {type(estimator).__name__}."
         )
-    X = check_rows(estimator, X, allow_nan=True)
+    X = estimator._check_rows(X)
     columns = estimator.view_columns_
     names = [view_name(view, columns) for view in (source, target)]
     masks = view_masks(X, {name: columns[name] for name in names})
     both = np.flatnonzero(masks[names[0]] & masks[names[1]])
+    if not len(both):
+        raise ValueError(f"No row of X has both {names[0]!r} and {names[1]!r}.")
     old, new = (block(X, columns[name])[both] for name in names)
     if move == "index":
         search = new, estimator.translate(old, source, target)
