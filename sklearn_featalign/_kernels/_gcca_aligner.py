@@ -104,11 +104,11 @@ class KernelGCCAAligner(LandmarkAligner):
         changed after the fit.
 
     fit_translations : bool, default=True
-        Whether the fit prepares :meth:`translate`, for each ordered pair of views. Of
-        two views this takes about a fifth of the time of a fit, of five views a third.
-        Each pair is kept as a matrix, with a row for each column and landmark of one
-        view, and a column for each of the other's. Without it searches by retrieval
-        are faster.
+        Whether the fit prepares :meth:`translate`, for each ordered pair of views. This
+        adds about a sixth to the time of a fit of two views, and two fifths to that of
+        five. Each pair is kept as a matrix, with a row for each column and landmark of
+        one view, and a column for each of the other's. Without it searches by
+        retrieval are faster.
 
     n_landmarks : int or None, default=1000
         Number of landmarks. None, or a number larger than there are (with a warning),
