@@ -104,7 +104,7 @@ def test_each_correction_has_its_own_setting(monkeypatch):
         for name, gallery in {"hubs": hubs, "lost": lost}.items():
             yield {"name": name}, np.asarray, lambda X, gallery=gallery: gallery
 
-    monkeypatch.setitem(_methods.METHODS, "PLSCanonical", method)
+    monkeypatch.setitem(_methods.ALL_METHODS, "PLSCanonical", method)
     rows = queries, queries
     best = _methods.choose_corrections("PLSCanonical", rows, rows)
     names = {correction: choice.params["name"] for correction, choice in best.items()}
