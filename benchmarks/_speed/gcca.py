@@ -14,8 +14,8 @@ from sklearn_featalign import KernelGCCAAligner, RBFAutoScaleAligner
 
 # A fit of many pairs solves for three shares of the linear kernel, then for one.
 SOLUTIONS = 4
-# A translation tries about four penalties, by a thousand rows that are left out.
-PENALTIES, LEFT_OUT = 4, 1000
+# A translation tries about sixteen penalties, by five hundred rows that are left out.
+PENALTIES, LEFT_OUT = 16, 500
 # Products of the large matrix in its subspace iteration, and dimensions of that.
 PRODUCTS, OVERSAMPLING = 11, 9 / 8
 
