@@ -7,6 +7,7 @@ from functools import cache, partial
 from typing import NamedTuple
 
 import numpy as np
+from _methods import centre, mean_squared_singular_value
 from scipy.linalg import orthogonal_procrustes
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import RidgeCV
@@ -84,10 +85,7 @@ def procrustes(A, B):
     """
     width = max(A.shape[1], B.shape[1])
     origins = A.mean(0), B.mean(0)
-    padded = (
-        np.pad(X - origin, ((0, 0), (0, width - X.shape[1])))
-        for X, origin in zip((A, B), origins, strict=True)
-    )
+    padded = map(centre, origins, (width, width), (A, B))
     rotation, _ = orthogonal_procrustes(*padded)
     return affine(origins[0], rotation[: A.shape[1], : B.shape[1]], origins[1])
 
@@ -98,8 +96,7 @@ def ridge(A, B):
     Penalties are multiples of the mean squared singular value of centred A.
     """
     A, B = A.astype(float), B.astype(float)
-    unit = np.square(A - A.mean(0)).sum() / min(A.shape)
-    model = RidgeCV(PENALTIES * unit).fit(A, B)
+    model = RidgeCV(PENALTIES * mean_squared_singular_value(A)).fit(A, B)
     return affine(np.zeros(A.shape[1]), model.coef_.T, model.intercept_)
 
 

@@ -18,3 +18,10 @@ def make_clusters(n_samples, d, seed=0):
     X = centers[rng.integers(3, size=n_samples)] + rng.normal(size=(n_samples, d))
     X[:, 1:] += 0.3 * X[:, :1] ** 2
     return X
+
+
+def make_noisy_features(n_samples, n_features):
+    """Return random features with noise, which gives them full rank."""
+    X = make_features(n_samples, n_features)
+    X += np.random.default_rng(1).normal(size=X.shape).astype(X.dtype)
+    return X

@@ -155,11 +155,16 @@ def ridge(A, B, penalties=PENALTIES_RIDGE):
     """
     # The smallest penalties are lost in float32.
     A, B = A.astype(float), B.astype(float)
-    scale = np.square(A - A.mean(0)).sum() / min(A.shape)
+    scale = mean_squared_singular_value(A)
     origin = B.mean(0)
     for penalty in penalties:
         model = Ridge(penalty * scale).fit(A, B - origin)
         yield {"alpha": penalty}, model.predict, lambda X: X - origin
+
+
+def mean_squared_singular_value(A):
+    """Return it of centred rows: the unit of penalties."""
+    return np.square(A - A.mean(0)).sum() / min(A.shape)
 
 
 def ridge_of_gallery(A, B):
@@ -348,9 +353,9 @@ class Choice(NamedTuple):
 def choose(name, paired, validation):
     """Return the setting of a method, with its maps, that is best on validation rows.
 
-    Methods are named as in `ALL_METHODS`. Paired and validation rows are a
-    tuple of rows of A and the same rows of B. The best setting has the highest mean
-    reciprocal rank.
+    Methods are named as in `ALL_METHODS`. Paired and validation rows are a tuple of
+    rows of A and the same rows of B. The best setting has the highest mean reciprocal
+    rank.
     """
     best = choose_corrections(name, paired, validation, nnn=False)["nothing"]
     return best.params, best.map_a, best.map_b

@@ -21,13 +21,12 @@ calibrated on a tenth of the paired rows, which the bridge has then not seen, by
 isotonic regression or by quantiles; or by taking rows of the halves in turn.
 """
 
-import time
 from functools import cache, partial
 
 import numpy as np
 from _bridges import FORWARD, WAYS, fit_aligner, fit_bridges, fit_map
 from _pairs import compare_pairs, make_pair_parser
-from _runs import grid, percent, spread, table
+from _runs import grid, percent, seconds, spread, table
 from sklearn.isotonic import IsotonicRegression
 from sklearn.preprocessing import normalize
 
@@ -70,12 +69,19 @@ def split(pair, n_paired, largest, seed):
 def measure(pair, largest, ways, n_landmarks, seed, **setting):
     """Return the measures of each way."""
     parts, y = split(pair, setting["paired rows"], largest, seed)
-    bridges = fit_bridges(*parts[0], ways, n_landmarks)
-    return [{"way": way} | use(bridge, *parts[1:], y) for way, bridge in bridges]
+    paired, index, queries = parts
+    _, true = search(flat_index(index[1]), queries[1], K)
+    bridges = fit_bridges(*paired, ways, n_landmarks)
+    return [
+        {"way": way} | use(bridge, index, queries, true, y) for way, bridge in bridges
+    ]
 
 
-def use(bridge, index, queries, y):
-    """Return the measures of a `Bridge`; index and queries are (old, new) each."""
+def use(bridge, index, queries, true, y):
+    """Return the measures of a `Bridge`.
+
+    Index and queries are (old, new) each, and `true` are the nearest rows to be found.
+    """
     rows = index[0] if bridge.from_old else index[1]
     asked = queries[1] if bridge.asks_new else queries[0]
     moved = (bridge.index, rows) if bridge.index else (bridge.queries, asked)
@@ -84,7 +90,6 @@ def use(bridge, index, queries, y):
     if bridge.metric == "cosine":
         rows, asked = normalize(rows), normalize(asked)
     _, found = search(flat_index(rows), asked, len(rows))
-    _, true = search(flat_index(index[1]), queries[1], K)
     measures = ranks_of(true, found)
     if y is not None:
         measures[f"same class @{K} %"] = same_class(found, *y)
@@ -113,11 +118,7 @@ def same_class(found, y, y_queries):
 def microseconds(function, X):
     """Return the median time of a row, of some hundred rows at a time."""
     X = X[:TIMED_ROWS]
-    times = []
-    for _ in range(N_TIMES + 1):
-        start = time.perf_counter()
-        function(X)
-        times.append(time.perf_counter() - start)
+    times = [seconds(partial(function, X)) for _ in range(N_TIMES + 1)]
     return 1e6 * float(np.median(times[1:])) / len(X)
 
 
@@ -139,12 +140,12 @@ def measure_half(pair, largest, n_landmarks, seed, **setting):
         moved, moved_rows = search(moved_index, queries, K)
         rows = np.hstack([own_rows, moved_rows + half])
         measures = {}
-        for joined, merge in merges(*calibrating, move).items():
+        for label, merge in merges(*calibrating, move).items():
             order = np.argsort(-merge(own, moved), axis=1, kind="stable")[:, :K]
             found = np.take_along_axis(rows, order, axis=1)
             hits = (found[:, :, None] == true[:, None]).any(1)
-            measures[f"{joined} %"] = float(hits.mean())
-            measures[f"{joined}, moved %"] = float((found >= half).mean())
+            measures[f"{label} %"] = float(hits.mean())
+            measures[f"{label}, moved %"] = float((found >= half).mean())
         runs.append({"way": FORWARD[name]} | measures)
     return runs
 
@@ -178,8 +179,8 @@ def joined(own, moved, calibrate):
 
 def in_turn(own, moved):
     """Return scores that order the rows of two sorted lists in turn."""
-    places = np.arange(own.shape[1]), np.arange(moved.shape[1]) + 0.5
-    return np.broadcast_to(-np.hstack(places), (len(own), len(np.hstack(places))))
+    places = np.hstack([np.arange(own.shape[1]), np.arange(moved.shape[1]) + 0.5])
+    return np.broadcast_to(-places, (len(own), len(places)))
 
 
 def summarize(runs, measures):

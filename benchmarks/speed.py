@@ -34,7 +34,7 @@ from _speed.gcca import time_gcca, time_stream
 from _speed.networks import time_epochs, time_toy
 from _speed.process import time_imports, time_rows
 from _speed.rbf import time_fits, time_transforms
-from _speed.serve import time_moving, time_single_rows
+from _speed.serve import time_serving
 
 
 def run_rbf(args):
@@ -93,9 +93,8 @@ def run_serve(args):
     """Return the tables of single rows and of an index that is moved."""
     tables = {}
     for width in args.n_served_features:
-        sizes = args.n_served_pairs, width, args.n_landmarks, args.n_rounds
-        tables |= time_single_rows(*sizes)
-        tables |= time_moving(args.n_moved, *sizes)
+        sizes = args.n_moved, args.n_served_pairs, width, args.n_landmarks
+        tables |= time_serving(*sizes, args.n_rounds)
     return tables
 
 

@@ -86,11 +86,10 @@ def own_ranks(X, Y, bias):
         # counted anew with a tolerance for each row of Y.
         unsure = tied.nonzero()[:, 0]
         if len(unsure):
-            reach = X[rows][unsure].norm(dim=1, keepdim=True)
-            errors = _TIE_RTOL * (reach * norms + sizes)
-            own_errors = errors.gather(1, unsure[:, None] + rows.start)
+            own_index = unsure[:, None] + rows.start
+            margin = exact_margins(X[rows][unsure], norms, sizes, own_index)
             above[unsure], tied[unsure] = count_above_and_tied(
-                S[unsure], own[unsure], errors + own_errors
+                S[unsure], own[unsure], margin
             )
         ranks[rows] = 1 + above + tied.to(X.dtype) / 2
     return ranks
@@ -159,10 +158,8 @@ def nearest_shares(X, Y, bias, n, leave_own_out):
         # As in `own_ranks`, the bound is loose if Y has outliers.
         unsure = (tied.sum(1) > 1).nonzero()[:, 0]
         if len(unsure):
-            reach = X[rows][unsure].norm(dim=1, keepdim=True)
-            errors = _TIE_RTOL * (reach * norms + sizes)
-            errors = errors + errors.gather(1, index[unsure])
-            found = above_and_tied(S[unsure], smallest[unsure], errors)
+            margin = exact_margins(X[rows][unsure], norms, sizes, index[unsure])
+            found = above_and_tied(S[unsure], smallest[unsure], margin)
             above[unsure], tied[unsure] = found
         left = n - above.sum(1, keepdim=True)
         yield above + tied * (left / tied.sum(1, keepdim=True))
@@ -178,6 +175,16 @@ def tie_margins(X, Y, bias):
     """Return for each row of X, in a column, an upper bound of its tie tolerances."""
     reach = X.norm(dim=1, keepdim=True)
     return 2 * _TIE_RTOL * (reach * Y.norm(dim=1).max() + bias.abs().max())
+
+
+def exact_margins(X, norms, sizes, index):
+    """Return the tie tolerances of rows of X with all rows of Y, and with one of these.
+
+    `norms` and `sizes` are the lengths and the absolute biases of the rows of Y, and
+    `index`, of shape (n_rows, 1), tells with which one each row of X is compared.
+    """
+    errors = _TIE_RTOL * (X.norm(dim=1, keepdim=True) * norms + sizes)
+    return errors + errors.gather(1, index)
 
 
 def log_mean_gaussian(X, t):

@@ -29,6 +29,7 @@ from sklearn_featalign._kernels._moments import (
     add,
     moments_of,
     subtract,
+    sum_moments,
     sum_of_products,
 )
 from sklearn_featalign._similarity import mean_log_likelihoods
@@ -64,13 +65,24 @@ def test_sums_of_products_are_complete_and_add_up():
     np.testing.assert_allclose(total, F.T @ F, atol=1e-12)
 
 
+def all_moments(F):
+    """Return all moments of rows, which are summed apart by their numbers of views."""
+    counts = sum((X[:, -1] > 0).long() for X in F)
+    parts = []
+    for count in counts.unique().tolist():
+        own = [X[counts == count] for X in F]
+        batches = zip(*(X.split(7) for X in own), strict=True)
+        parts.append(sum_moments(map(list, batches), count, len(F)))
+    return reduce(add, parts)
+
+
 def test_moments_are_sums_that_add_up_whatever_views_rows_have():
     F = extended_views(50)
     # Rows have the views 0 and 2, all of them, or 1 and 2.
     kinds = torch.arange(50) % 3
     F[1][kinds == 0], F[0][kinds == 2] = 0, 0
-    whole = moments_of(F)
-    parts = [moments_of([X[rows] for X in F]) for rows in (slice(20), slice(20, 50))]
+    whole = all_moments(F)
+    parts = [all_moments([X[rows] for X in F]) for rows in (slice(20), slice(20, 50))]
     stacked = torch.cat(F, dim=1)
     expected = {
         ("stacked", 2): stacked[kinds != 1].T @ stacked[kinds != 1],
@@ -89,7 +101,11 @@ def test_moments_are_sums_that_add_up_whatever_views_rows_have():
     for count, value in parts[0]["stacked"].items():
         np.testing.assert_allclose(rest["stacked"][count], value, atol=1e-12)
     # Complete rows need no more than the stacked sums.
-    assert not moments_of([X[kinds == 1] for X in F])["own"]
+    assert not all_moments([X[kinds == 1] for X in F])["own"]
+    alone = moments_of(F)["stacked"]
+    assert alone.keys() == whole["stacked"].keys()
+    for count, value in whole["stacked"].items():
+        np.testing.assert_allclose(alone[count], value, atol=1e-12)
 
 
 def test_leading_eigenpairs_of_a_large_matrix(monkeypatch):

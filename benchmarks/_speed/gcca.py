@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 import torch
-from _generated import make_features
+from _generated import make_noisy_features
 from _runs import compare_times, grid, median_text, run, table
 
 from _speed import process
@@ -77,9 +77,7 @@ def bare_regression(C, cross, left_out):
 
 def time_gcca(n_pairs, n_rows, width, n_landmarks, n_rounds):
     """Return the tables of fits and transforms of two views."""
-    # Noise keeps the features from having the rank of their hidden dimensions.
-    X = make_features(n_pairs, 2 * width)
-    X += np.random.default_rng(1).normal(size=X.shape).astype(X.dtype)
+    X = make_noisy_features(n_pairs, 2 * width)
     rows = X[np.arange(n_rows) % n_pairs, :width]
     aligners = {
         "KernelGCCAAligner": KernelGCCAAligner(),

@@ -4,7 +4,7 @@ from functools import partial
 
 import numpy as np
 import torch
-from _generated import make_features
+from _generated import make_noisy_features
 from _runs import compare_times
 
 from sklearn_featalign import KernelGCCAAligner
@@ -13,12 +13,14 @@ from sklearn_featalign import KernelGCCAAligner
 CALLS = 50
 
 
-def fit_aligner(n_pairs, width, n_landmarks):
-    """Return features of two views, and an aligner fitted to them."""
-    X = make_features(n_pairs, 2 * width)
-    X += np.random.default_rng(1).normal(size=X.shape).astype(X.dtype)
+def time_serving(n_rows, n_pairs, width, n_landmarks, n_rounds):
+    """Return the tables of single rows, and of many that are translated."""
+    X = make_noisy_features(n_pairs, 2 * width)
     params = {"views": [width] * 2, "n_landmarks": n_landmarks, "random_state": 0}
-    return X, KernelGCCAAligner(linear=0.7, power=8, **params).fit(X)
+    aligner = KernelGCCAAligner(linear=0.7, power=8, **params).fit(X)
+    rows = np.ascontiguousarray(X[np.arange(n_rows) % n_pairs, :width])
+    single = time_single_rows(aligner, rows[:1], n_rounds)
+    return single | time_moving(aligner, rows, n_rounds)
 
 
 def bare_projection(compiled):
@@ -45,37 +47,30 @@ def repeated(function, row):
         function(row)
 
 
-def time_single_rows(n_pairs, width, n_landmarks, n_rounds):
+def time_single_rows(aligner, row, n_rounds):
     """Return a table for single rows by the aligner and by its compiled maps."""
-    X, aligner = fit_aligner(n_pairs, width, n_landmarks)
-    row = X[:1, :width].copy()
     maps = {
-        "transform_view": (partial(aligner.transform_view, view=0), (0,)),
-        "translate": (partial(aligner.translate, source=0, target=1), (0, 1)),
+        "transform_view": (aligner.compile_view(0), {"view": 0}),
+        "translate": (aligner.compile_translation(0, 1), {"source": 0, "target": 1}),
     }
-    title = "One row of {} columns, {} landmarks: {} calls of {}"
+    size = f"{row.shape[1]} columns, {aligner.n_landmarks_} landmarks"
     tables = {}
-    for name, (method, views) in maps.items():
-        is_view = len(views) == 1
-        compile_map = aligner.compile_view if is_view else aligner.compile_translation
-        compiled = compile_map(*views)
+    for name, (compiled, views) in maps.items():
         products = bare_projection(compiled)
+        method = partial(getattr(aligner, name), **views)
         functions = {
             "its products": partial(repeated, products, torch.from_numpy(row)),
             "compiled": partial(repeated, compiled, row),
             name: partial(repeated, method, row),
         }
-        asked = {"compiled": "<= 3"}
-        tables[title.format(width, n_landmarks, CALLS, name)] = compare_times(
-            functions, n_rounds, "its products", asked
+        tables[f"One row of {size}: {CALLS} calls of {name}"] = compare_times(
+            functions, n_rounds, "its products", {"compiled": "<= 3"}
         )
     return tables
 
 
-def time_moving(n_rows, n_pairs, width, n_landmarks, n_rounds):
+def time_moving(aligner, rows, n_rounds):
     """Return a table for many rows that are translated."""
-    X, aligner = fit_aligner(n_pairs, width, n_landmarks)
-    rows = np.ascontiguousarray(X[np.arange(n_rows) % n_pairs, :width])
     compiled = aligner.compile_translation(0, 1)
     landmarks = compiled.function.keywords["landmarks"]
     products = bare_projection(compiled)
@@ -95,7 +90,8 @@ def time_moving(n_rows, n_pairs, width, n_landmarks, n_rounds):
         "its three products": all_products,
         "translate": partial(aligner.translate, rows, 0, 1),
     }
-    title = f"{n_rows} rows of {width} columns to as many, {n_landmarks} landmarks"
+    n_rows, width = rows.shape
+    title = f"{n_rows} rows of {width} columns to as many, {len(landmarks)} landmarks"
     return {
         title: compare_times(
             functions, n_rounds, "torch.addmm with the landmarks", {"translate": "<= 2"}

@@ -10,7 +10,6 @@ dicts of such sums:
     for the features of view u in the rows that have v too, but lack another view.
 """
 
-from functools import reduce
 from itertools import accumulate, pairwise, permutations
 
 import torch
@@ -20,7 +19,7 @@ _BLOCK_COLUMNS = 1024
 
 
 def sum_moments(batches, n_present, n_views):
-    """Return the moments of rows that have `n_present` of the views.
+    """Return all moments of rows that have `n_present` of the views.
 
     Batches are lists of the extended features of each view.
     """
@@ -66,13 +65,15 @@ def complete_(total):
 
 
 def moments_of(F):
-    """Return the moments of rows, from a list of the extended features of each view."""
+    """Return the stacked moments of rows, from a list of features of each view."""
     n_present = sum((X[:, -1] > 0).long() for X in F)
-    parts = [
-        sum_moments([[X[n_present == count] for X in F]], count, len(F))
-        for count in n_present.unique().tolist()
-    ]
-    return reduce(add, parts)
+    stacked = torch.cat(F, dim=1)
+    return {
+        "stacked": {
+            count: sum_of_products([stacked[n_present == count]])
+            for count in n_present.unique().tolist()
+        }
+    }
 
 
 def add(first, second):
