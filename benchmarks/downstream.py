@@ -15,7 +15,8 @@ from functools import partial
 import _runs
 import numpy as np
 import pandas as pd
-from _data import DATA, NETWORKS, load_features, subsample
+from _data import DATA, load_features, subsample
+from _networks import NETWORKS
 from sklearn.base import clone
 from sklearn.decomposition import PCA
 from sklearn.kernel_approximation import Nystroem

@@ -2,7 +2,7 @@
 
 import sys
 from copy import copy
-from itertools import combinations
+from itertools import combinations, permutations
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -28,12 +28,13 @@ from sklearn_featalign import (
 )
 from sklearn_featalign.displays import (
     AffinityDisplay,
+    AgreementDisplay,
     FeatureColorDisplay,
     FlowDisplay,
     RetrievalDisplay,
     feature_colors,
 )
-from sklearn_featalign.metrics import retrieval_accuracy
+from sklearn_featalign.metrics import linear_cka, mutual_knn, retrieval_accuracy
 
 GRID = (2, 5, 6)
 
@@ -66,12 +67,13 @@ def displays(given=False):
     X, y = two_views(60, seed=1), np.arange(60) % 3
     moons, _ = make_moons(60, noise=0.1, random_state=0)
     aligner, uniformizer = fitted(), PoissonUniformizer().fit(moons)
-    axes = [plt.subplots()[1] if given else None for _ in range(4)]
+    axes = [plt.subplots()[1] if given else None for _ in range(5)]
     made = [
         AffinityDisplay.from_estimator(aligner, X, y, ax=axes[0]),
         RetrievalDisplay.from_estimator(aligner, X, ax=axes[1]),
         FeatureColorDisplay.from_estimator(aligner, X, GRID, ax=axes[2]),
         FlowDisplay.from_estimator(uniformizer, moons, ax=axes[3]),
+        AgreementDisplay.from_estimator(aligner, X, ax=axes[4]),
     ]
     return list(zip(made, axes, strict=True))
 
@@ -81,7 +83,7 @@ def test_displays_are_those_of_scikit_learn():
         assert display.ax_ is ax and display.figure_ is ax.figure
         _, other = plt.subplots()
         assert display.plot(ax=other) is display and display.ax_ is other
-    assert len({display.figure_ for display, _ in displays()}) == 4
+    assert len({display.figure_ for display, _ in displays()}) == 5
 
 
 def test_all_that_is_drawn_stays_in_the_figure():
@@ -365,6 +367,63 @@ def test_images_stand_above_the_views():
     assert (display.plot(max_images=1).ax_.get_xlim()[1]) < 1.1
 
 
+def test_agreement_is_that_of_each_ordered_pair():
+    widths = (4, 7, 9)
+    X = two_views(140, widths) + np.random.default_rng(0).normal(size=(140, 20))
+    views = dict(zip("abc", widths, strict=True))
+    aligner = KernelGCCAAligner(views=views, n_landmarks=None).fit(X[:60])
+    X = X[60:]
+    # Ten rows lack the second view.
+    X[:10, 4:11] = np.nan
+    display = AgreementDisplay.from_estimator(aligner, X)
+    blocks = dict(zip("abc", np.split(X, [4, 11], axis=1), strict=True))
+    F = {
+        name: aligner.transform_view(block[10:], name) for name, block in blocks.items()
+    }
+    F_all = {name: aligner.transform_view(blocks[name], name) for name in "ac"}
+    expected = np.full((3, 3), np.nan)
+    for (i, u), (j, v) in permutations(enumerate("abc"), 2):
+        features = F if "b" in (u, v) else F_all
+        expected[i, j] = retrieval_accuracy(features[u], features[v], metric="dot")
+    np.testing.assert_array_equal(display.agreement, expected)
+    assert display.agreement[0, 2] != display.agreement[2, 0]
+    # The score is the mean over the pairs, of which each has its own rows.
+    assert np.isclose(np.nanmean(display.agreement), aligner.score(X))
+    assert display.view_names == list("abc")
+    assert display.measure_name == "retrieval accuracy"
+
+
+def test_agreement_before_alignment():
+    X = two_views(60, seed=1)
+    aligner = fitted()
+    before = AgreementDisplay.from_estimator(aligner, X, aligned=False)
+    # Views of 4 and of 7 columns are not searched with one another.
+    assert np.isnan(before.agreement).all() and before.text_.tolist() == 2 * [
+        [None] * 2
+    ]
+    options = {"measure": "cka", "aligned": False}
+    before = AgreementDisplay.from_estimator(aligner, X, **options)
+    cka = linear_cka(X[:, :4], X[:, 4:])
+    np.testing.assert_allclose(before.agreement, [[np.nan, cka], [cka, np.nan]])
+    assert before.measure_name == "linear CKA"
+    assert before.text_[0, 1].get_text() == f"{cka:.2f}"
+    before = AgreementDisplay.from_features([X[:, :4], X[:, 4:]], measure=mutual_knn)
+    assert before.agreement[0, 1] == mutual_knn(X[:, :4], X[:, 4:])
+    assert before.measure_name == "mutual_knn"
+
+
+def test_values_of_agreement_are_legible():
+    agreement = np.array([[np.nan, 0.02], [0.98, np.nan]])
+    display = AgreementDisplay(agreement=agreement, view_names=["a", "b"])
+    display.plot(values_format=".0%", text_kw={"fontsize": 5})
+    assert display.text_[0, 1].get_text() == "2%"
+    assert display.text_[0, 1].get_color() == "white"
+    assert display.text_[1, 0].get_color() == "black"
+    assert display.text_[1, 0].get_fontsize() == 5
+    display.plot(include_values=False, colorbar=False)
+    assert display.text_ is None and len(display.figure_.axes) == 1
+
+
 def test_tensors_are_drawn_as_arrays_are():
     X = two_views(60, seed=1)
     aligner = fitted(normalize="ridge")
@@ -372,6 +431,7 @@ def test_tensors_are_drawn_as_arrays_are():
     for make in (
         lambda X: AffinityDisplay.from_estimator(aligner, X).affinities,
         lambda X: RetrievalDisplay.from_estimator(aligner, X).accuracy,
+        lambda X: AgreementDisplay.from_estimator(aligner, X).agreement,
         lambda X: FeatureColorDisplay.from_estimator(aligner, X, GRID).agreement,
         lambda X: feature_colors([X, X], [X, X])["view0"],
     ):
@@ -395,6 +455,21 @@ def test_tensors_are_drawn_as_arrays_are():
             lambda: AffinityDisplay.from_estimator(PoissonUniformizer(), blobs()),
             TypeError,
             "aligner with views is needed, got PoissonUniformizer",
+        ),
+        (
+            lambda: AgreementDisplay.from_features([blobs()]),
+            ValueError,
+            "At least two views are needed, got 1",
+        ),
+        (
+            lambda: AgreementDisplay.from_features(2 * [blobs()], measure="knn"),
+            ValueError,
+            "'retrieval', 'cka' or a callable, got 'knn'",
+        ),
+        (
+            lambda: AgreementDisplay.from_estimator(StandardScaler(), blobs()),
+            TypeError,
+            "aligner with views is needed, got StandardScaler",
         ),
         (
             lambda: RetrievalDisplay.from_estimator(StandardScaler(), blobs()),

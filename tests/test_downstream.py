@@ -68,19 +68,6 @@ def test_fashion_mnist_files(tmp_path):
     np.testing.assert_array_equal(y, labels)
 
 
-def test_network_features_normalise_and_average():
-    def network(images):
-        assert images.shape[1:] == (3, 16, 16)
-        return images.mean((2, 3))
-
-    images = np.ones((5, 4, 4)) * np.linspace(0, 1, 5)[:, None, None]
-    network = _data.Network(network, size=16)
-    X = _data.network_features(images, "test", batch_size=2, network=network)
-    mean, std = np.array(_data.IMAGENET_MEAN), np.array(_data.IMAGENET_STD)
-    expected = (np.linspace(0, 1, 5)[:, None] - mean) / std
-    np.testing.assert_allclose(X, expected, rtol=1e-4)
-
-
 def test_features_are_computed_once(tmp_path, monkeypatch):
     monkeypatch.setenv("SCIKIT_LEARN_DATA", str(tmp_path))
     calls = []
@@ -92,14 +79,3 @@ def test_features_are_computed_once(tmp_path, monkeypatch):
     for _ in range(2):
         np.testing.assert_array_equal(_data.cached("name", compute), np.arange(3))
     assert len(calls) == 1
-
-
-def test_the_untrained_network_runs():
-    efficientnet = pytest.importorskip("efficientnet_lite_pytorch")
-    model = efficientnet.EfficientNet.from_name("efficientnet-lite0").eval()
-    network = _data.Network(
-        lambda images: model.extract_features(images).mean((2, 3)), size=32
-    )
-    images = np.random.default_rng(0).random((2, 8, 8))
-    X = _data.network_features(images, "lite0", network=network)
-    assert X.shape == (2, 1280) and X.dtype == np.float32 and np.isfinite(X).all()

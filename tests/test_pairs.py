@@ -2,9 +2,7 @@
 
 import json
 import sys
-from types import SimpleNamespace
 
-import _data
 import _methods
 import _pairs
 import _runs
@@ -14,7 +12,6 @@ import pytest
 import retrieval
 import speed
 import stitching
-import torch
 from _speed import process
 from cca_zoo.nonparametric import KCCA
 from sklearn.cross_decomposition import PLSCanonical
@@ -368,45 +365,3 @@ def test_names_of_pairs(asked_features):
         *("timm:vit-s", "timm:vit-b"),
         *("timm:vit-s", "pixels"),
     ]
-
-
-def test_networks_of_timm(monkeypatch):
-    def create_model(name, pretrained, num_classes):
-        assert (name, pretrained, num_classes) == ("vit", True, 0)
-        return torch.nn.Sequential(
-            torch.nn.Flatten(), torch.nn.Linear(3 * 16 * 16, 8), torch.nn.Dropout()
-        )
-
-    config = {"input_size": (3, 16, 16), "mean": (0.1, 0.2, 0.3), "std": (2, 3, 4)}
-    data = SimpleNamespace(resolve_model_data_config=lambda model: config)
-    timm = SimpleNamespace(create_model=create_model, data=data)
-    monkeypatch.setitem(sys.modules, "timm", timm)
-    network = _data.load_network("timm:vit")
-    assert network[1:] == (16, (0.1, 0.2, 0.3), (2, 3, 4))
-    assert not network.features.training
-    X = _data.network_features(np.ones((5, 8, 8)), "timm:vit", network=network)
-    pixel = (1 - torch.tensor(config["mean"])) / torch.tensor(config["std"])
-    image = pixel[:, None, None].expand(1, 3, 16, 16)
-    with torch.no_grad():
-        np.testing.assert_allclose(X, network.features(image).expand(5, 8), rtol=1e-4)
-
-
-def test_an_untrained_network_of_timm():
-    try:
-        import timm  # noqa: F401
-    # A torchvision that was built for another torch raises RuntimeError.
-    except (ImportError, RuntimeError):
-        pytest.skip("timm cannot be imported")
-    network = _data.timm_network("test_vit", pretrained=False)
-    images = np.random.default_rng(0).random((3, 8, 8))
-    X = _data.network_features(images, "timm:test_vit", network=network)
-    assert X.shape == (3, 64) and np.isfinite(X).all()
-    assert network.size == 160
-
-
-def test_random_features_are_an_untrained_network():
-    images = np.random.default_rng(0).random((5, 4, 4)).astype(np.float32)
-    X = _data.random_features(images, width=9)
-    assert X.shape == (5, 9) and X.dtype == np.float32 and (X >= 0).all()
-    # Homogeneous, as a network of ReLU without biases is.
-    np.testing.assert_allclose(_data.random_features(2 * images, 9), 2 * X, rtol=1e-5)
