@@ -53,8 +53,8 @@ def load_layers(data, features, n_samples):
     """
     inputs, y = load_inputs(data, features, n_samples)
     compute = encode_layers if is_text(inputs) else stage_features
-    name = f"{file_name(data, features, inputs)}-layers"
-    return cached_layers(name, partial(compute, inputs, features)), y
+    compute = partial(compute, inputs, features.partition(":")[0])
+    return cached_layers(f"{file_name(data, features, inputs)}-layers", compute), y
 
 
 def load_inputs(data, features, n_samples):

@@ -2,6 +2,7 @@
 
     python benchmarks/emoji.py
     python benchmarks/emoji.py --encoder minilm --languages en
+    python benchmarks/emoji.py --encoder minilm --languages en --figure emoji.png
 
 The image network and the text encoder were not trained together. Each seed draws the
 paired emoji; all others are searched, and their texts are names with keywords. What
@@ -12,14 +13,16 @@ retrieval.py.
 Pairs in the first language are searched in all of them, and pairs in the others in
 their own. Two controls have pairs with shuffled partners, and pairs of other kinds than
 what is searched, by Unicode's subgroups: no bird is among the pairs when birds are
-searched.
+searched. The figure shows what a few words find, without any table.
 """
 
 import time
 from functools import partial
 
+import matplotlib.pyplot as plt
 import numpy as np
-from _data import load_features
+from _data import load_features, load_inputs
+from _encoders import encode
 from _methods import METHODS, RETRIEVAL_MEASURES, choose_inside, score_choices
 from _runs import (
     grid,
@@ -31,10 +34,29 @@ from _runs import (
     table,
     write_json,
 )
+from sklearn.metrics.pairwise import cosine_similarity
+
+from sklearn_featalign import KernelGCCAAligner
 
 LANGUAGES = ("en", "fr", "es", "de")
 DIRECTIONS = ("picture to text", "text to picture")
 N_EMOJI = 10000
+# The first that came to mind, whatever they find.
+WORDS = (
+    "a farm animal",
+    "something to drink",
+    "winter",
+    "a vehicle with two wheels",
+    "love",
+    "tools of a craftsman",
+    "at the beach",
+    "fruit",
+    "an angry face",
+    "time of day",
+    "music",
+    "sports with a ball",
+)
+N_SHOWN = 5
 PAIRS = ("at random", "with shuffled partners", "of other kinds")
 PEERS = (
     "KernelGCCAAligner",
@@ -126,6 +148,54 @@ def compare(emoji, n_paired, languages, settings, title):
     return runs, rows
 
 
+def search(words, network, encoder, n_paired, seed=0):
+    """Return the nearest pictures to words before and after alignment.
+
+    The words are those of a search, not of any emoji. Before alignment, the columns of
+    a word are compared with as many columns of a picture.
+
+    Returns
+    -------
+    found : dict of str to ndarray of shape (n_words, 5, height, width, 3)
+        Pictures, "before" and "after". None of them is among the pairs.
+    """
+    features = load(network, encoder, ("en",))
+    pictures, texts = features["pictures"], features["en"]
+    paired, searched = split(features["kinds"], n_paired, seed, PAIRS[0])
+    images, _ = load_inputs("emoji", network, N_EMOJI)
+    views = {"picture": pictures.shape[1], "text": texts.shape[1]}
+    aligner = KernelGCCAAligner(views=views, n_landmarks=n_paired, random_state=0)
+    aligner.fit(np.hstack([pictures, texts])[paired])
+    queries = encode(words, encoder)
+    width = min(queries.shape[1], pictures.shape[1])
+    similarities = {
+        "before": cosine_similarity(queries[:, :width], pictures[searched][:, :width]),
+        "after": aligner.transform_view(queries, "text")
+        @ aligner.transform_view(pictures[searched], "picture").T,
+    }
+    return {
+        name: images[searched][np.argsort(-S, axis=1, kind="stable")[:, :N_SHOWN]]
+        for name, S in similarities.items()
+    }
+
+
+def draw(words, found):
+    """Return a figure with a row for each word: what it finds before and after."""
+    height = 0.5 * (len(words) + 1)
+    figure, axes = plt.subplots(
+        1, 2, figsize=(7.6, height), layout="constrained", sharey=True
+    )
+    for ax, (name, pictures) in zip(axes, found.items(), strict=True):
+        side = pictures.shape[2]
+        ax.imshow(np.vstack([np.hstack(row) for row in pictures]))
+        ax.set_title(f"{name} alignment")
+        ax.set_xticks([])
+        ax.set_yticks(side * (np.arange(len(words)) + 0.5), words)
+        ax.tick_params(length=0)
+        ax.spines[:].set_visible(False)
+    return figure
+
+
 def main():
     """Compare the methods and print a table for each language of pairs and control."""
     parser = make_parser(__doc__, seeds=3)
@@ -135,7 +205,12 @@ def main():
     parser.add_argument("--n-paired", type=int, default=800)
     parser.add_argument("--pairs", nargs="+", choices=PAIRS, default=PAIRS)
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=PEERS)
+    parser.add_argument("--figure", metavar="FILE.png", help="in place of tables")
     args = parser.parse_args()
+    if args.figure:
+        found = search(WORDS, args.network, args.encoder, args.n_paired)
+        draw(WORDS, found).savefig(args.figure, dpi=150)
+        return
     first, *others = args.languages
     emoji = load(args.network, args.encoder, args.languages)
     runs, tables = [], {}

@@ -27,6 +27,9 @@ def site(tmp_path_factory):
     shutil.copytree(
         ROOT / "docs", folder / "docs", ignore=shutil.ignore_patterns(*GENERATED)
     )
+    # Some examples take features from the benchmarks.
+    no_caches = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "benchmarks", folder / "benchmarks", ignore=no_caches)
     for name in ("CHANGELOG.md", "CONTRIBUTING.md"):
         shutil.copy(ROOT / name, folder)
     sphinx = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-b", "html"]
