@@ -17,6 +17,7 @@ from _networks import (
 from _wordnet import wordnet
 from sklearn.datasets import fetch_openml, get_data_home, load_digits
 
+ENGLISH = "en"
 FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
 
 
@@ -37,12 +38,12 @@ def load_features(data, features, n_samples):
     inputs, y = load_inputs(data, features, n_samples)
     name = file_name(data, features, inputs)
     if is_text(inputs):
-        return cached(name, partial(encode, inputs, features.partition(":")[0])), y
+        return cached(name, partial(encode, inputs, encoder(features))), y
     if features == "pixels":
-        return inputs.reshape(len(inputs), -1).astype(np.float32), y
+        return pixels(inputs), y
     if features == "random":
         return random_features(inputs), y
-    network = partial(load_network, features, IMAGE_SIZES.get(data, IMAGE_SIZE))
+    network = partial(load_network, features, image_size(data))
     return cached(name, lambda: network_features(inputs, features, network())), y
 
 
@@ -52,18 +53,27 @@ def load_layers(data, features, n_samples):
     Encoders are those of `LAYERED`, and networks those of `EFFICIENTNETS`.
     """
     inputs, y = load_inputs(data, features, n_samples)
-    compute = encode_layers if is_text(inputs) else stage_features
-    compute = partial(compute, inputs, features.partition(":")[0])
+    if is_text(inputs):
+        compute = partial(encode_layers, inputs, encoder(features))
+    else:
+        compute = partial(stage_features, inputs, features, image_size(data))
     return cached_layers(f"{file_name(data, features, inputs)}-layers", compute), y
 
 
 def load_inputs(data, features, n_samples):
     """Return the images or texts that features are of, and their labels."""
-    encoder, _, language = features.partition(":")
+    _, _, language = features.partition(":")
     load = DATA[data]
-    if data == "emoji" and encoder in ENCODERS:
-        load = partial(load, language or "en")
+    if data == "emoji" and encoder(features) in ENCODERS:
+        load = partial(load, language or ENGLISH)
+    elif language and encoder(features) in ENCODERS:
+        raise SystemExit(f"{features!r}: the texts of {data} have one language.")
     return subsample(*load(), n_samples=n_samples)
+
+
+def encoder(features):
+    """Return the name of an encoder without the language of the texts."""
+    return features.partition(":")[0]
 
 
 def is_text(inputs):
@@ -71,12 +81,25 @@ def is_text(inputs):
     return inputs.dtype.kind == "U"
 
 
+def pixels(images):
+    """Return the values of images from 0 to 1 as columns, in float32."""
+    columns = images.reshape(len(images), -1).astype(np.float32)
+    return columns / 255 if images.dtype == np.uint8 else columns
+
+
+def image_size(data):
+    """Return the size of the images that networks get."""
+    return IMAGE_SIZES.get(data, IMAGE_SIZE)
+
+
 def file_name(data, features, inputs):
     """Return the name under which features are kept."""
+    if data == "emoji" and features in ENCODERS:
+        features = f"{features}:{ENGLISH}"
     name = f"{data}-{features.replace(':', '-').replace('/', '-')}-{len(inputs)}"
     if is_text(inputs) or features.startswith("timm:"):
         return name
-    return f"{name}-{IMAGE_SIZES.get(data, IMAGE_SIZE)}px"
+    return f"{name}-{image_size(data)}px"
 
 
 def subsample(*arrays, n_samples):

@@ -46,14 +46,11 @@ def emoji(language=None):
     kinds = np.array([kinds.get(character, "keycap") for character in pictures])
     if language is None:
         return np.stack([*pictures.values()]), kinds
-    annotations = read_annotations(language)
-    return np.array([": ".join(annotations[c]) for c in pictures]), kinds
-
-
-def emoji_names(language="en"):
-    """Return the names of all emoji, in the order of `emoji`."""
-    annotations = read_annotations(language)
-    return np.array([annotations[character][0] for character in draw_all()])
+    texts = read_annotations(language)
+    n_missing = len(set(pictures) - set(texts))
+    if n_missing:
+        raise SystemExit(f"CLDR's {language!r} lacks names of {n_missing} emoji.")
+    return np.array([": ".join(texts[character]) for character in pictures]), kinds
 
 
 def read_annotations(language, folder=None):

@@ -32,11 +32,11 @@ def encode_layers(texts, name):
 
 def load(encoders, name, texts):
     """Return the layers that an encoder has for texts, or say what is missing."""
+    if name not in encoders:
+        raise SystemExit(f"{name!r} is none of {', '.join(encoders)}.")
     install = INSTALL_MPNET if name == "mpnet" else INSTALL
     try:
         layers = encoders[name]([str(text) for text in texts])
-    except KeyError:
-        raise SystemExit(f"{name!r} is none of {', '.join(encoders)}.") from None
     except (ImportError, PackageNotFoundError) as error:
         raise SystemExit(f"{name} cannot be loaded ({error}): {install}") from error
     layers = layers if isinstance(layers, list) else [layers]

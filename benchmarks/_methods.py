@@ -440,9 +440,20 @@ def choose_inside(name, paired):
 
 def fit_again(name, best, paired):
     """Return each `Choice` with its maps fitted on other paired rows."""
+    settings = list(ALL_METHODS[name](*paired))
     again = {}
-    for params, map_a, map_b in ALL_METHODS[name](*paired):
-        for correction, choice in best.items():
-            if choice.params == params:
-                again[correction] = choice._replace(map_a=map_a, map_b=map_b)
-    return {correction: again[correction] for correction in best}
+    for correction, choice in best.items():
+        params, map_a, map_b = min(settings, key=partial(difference, choice.params))
+        again[correction] = choice._replace(params=params, map_a=map_a, map_b=map_b)
+    return again
+
+
+def difference(params, setting):
+    """Return how far a setting is from parameters, as a sortable key.
+
+    The rows limit the number of components, and some parameters are fitted.
+    """
+    other = dict(setting[0])
+    n_components = other.pop("n_components", 0)
+    unequal = sum(params[name] != value for name, value in other.items())
+    return unequal, abs(params.get("n_components", 0) - n_components)

@@ -93,7 +93,7 @@ def network_features(images, name, network, batch_size=100):
         return torch.cat([network.features(batch) for batch in batches]).numpy()
 
 
-def stage_features(images, name):
+def stage_features(images, name, size=IMAGE_SIZE):
     """Return the features (float32) after each stage of an EfficientNet, and its last.
 
     Each is the mean over all positions. A stage is a run of blocks of the same number
@@ -103,8 +103,10 @@ def stage_features(images, name):
     -------
     stages : dict of str to ndarray of shape (n_images, n_channels)
     """
+    if name not in EFFICIENTNETS:
+        raise SystemExit(f"{name!r} is none of {', '.join(EFFICIENTNETS)}.")
     network = efficientnet(name)
-    batches = prepared_batches(images, Network(network), 100, f"{name} stages")
+    batches = prepared_batches(images, Network(network, size), 100, f"{name} stages")
     with torch.inference_mode():
         found = [mean_maps(network, batch) for batch in batches]
     stages = {name: torch.cat([maps[name] for maps in found]) for name in found[0]}

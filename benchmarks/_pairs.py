@@ -13,8 +13,12 @@ from _runs import make_parser, print_table, run, write_json
 
 PAIRS = ("lite0-lite1", "lite0-lite2", "lite0-pixels", "lite0-random")
 TEXT_PAIRS = (
-    *("wordllama-minilm", "e5-minilm", "glove-minilm"),
-    *("wordllama-e5", "glove-e5", "glove-wordllama"),
+    "wordllama-minilm",
+    "e5-minilm",
+    "glove-minilm",
+    "wordllama-e5",
+    "glove-e5",
+    "glove-wordllama",
 )
 
 

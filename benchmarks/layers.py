@@ -126,14 +126,14 @@ def draw(runs, layers, path):
 
 
 def main():
-    """Compare the layers, print tables and save a figure."""
+    """Compare the layers and print tables."""
     parser = _runs.make_parser(__doc__, seeds=3)
     parser.add_argument("--data", choices=DATA, default="wordnet")
     parser.add_argument("--network", default="minilm", help="whose layers are compared")
     parser.add_argument("--other", default="e5")
     parser.add_argument("--n-samples", type=int, default=12000, help="at most")
     parser.add_argument("--n-paired", type=int, default=1000)
-    parser.add_argument("--figure", metavar="FILE.png", default="layers.png")
+    parser.add_argument("--figure", metavar="FILE.png")
     args = parser.parse_args()
     layers, y = load_layers(args.data, args.network, args.n_samples)
     other, _ = load_features(args.data, args.other, args.n_samples)
@@ -158,7 +158,8 @@ def main():
             f"{args.seeds} seeds",
             rows,
         )
-    draw(runs, list(layers), args.figure)
+    if args.figure:
+        draw(runs, list(layers), args.figure)
     _runs.write_json(args.json, runs=runs, tables=tables)
 
 

@@ -5,6 +5,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from docutils import nodes
+from PIL import features
 
 from sklearn_featalign import __version__
 
@@ -47,7 +48,11 @@ FILES = (
     "/usr/share/unicode/cldr/common/annotations/en.xml",
     "/usr/share/unicode/emoji/emoji-test.txt",
 )
-with_encoders = all(map(find_spec, MODULES)) and all(Path(f).exists() for f in FILES)
+with_encoders = (
+    all(map(find_spec, MODULES))
+    and all(Path(file).exists() for file in FILES)
+    and features.check("raqm")
+)
 
 sphinx_gallery_conf = {
     "examples_dirs": "gallery",

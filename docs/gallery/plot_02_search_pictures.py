@@ -11,6 +11,7 @@ the descriptions.
 import matplotlib.pyplot as plt
 import numpy as np
 from inputs import draw, emoji, encode
+from sklearn.metrics.pairwise import cosine_similarity
 
 from sklearn_featalign import KernelGCCAAligner
 from sklearn_featalign.displays import RetrievalDisplay
@@ -33,7 +34,7 @@ aligner = KernelGCCAAligner(
 words = ["fruit", "an angry face", "a vehicle with two wheels", "love", "winter"]
 queries = encode(words, "minilm")
 similarities = {
-    "before": queries @ images[searched, : queries.shape[1]].T,
+    "before": cosine_similarity(queries, images[searched, : queries.shape[1]]),
     "after": aligner.transform_view(queries, "text")
     @ aligner.transform_view(images[searched], "picture").T,
 }

@@ -149,9 +149,7 @@ class AgreementDisplay:
         display = cls(
             agreement=_pairwise(list(features.values()), function),
             view_names=list(features),
-            measure_name=_LABELS.get(
-                measure, getattr(measure, "__name__", "agreement")
-            ),
+            measure_name=_measure_name(measure),
         )
         return display.plot(ax=ax, **kwargs)
 
@@ -194,12 +192,16 @@ class AgreementDisplay:
         import matplotlib.pyplot as plt
 
         cmap = plt.get_cmap(cmap).with_extremes(bad="0.85")
-        kwargs = {"vmin": 0, "vmax": 1, "cmap": cmap, "interpolation": "nearest"}
-        self.im_ = self.ax_.imshow(self.agreement, **(kwargs | (im_kw or {})))
+        kwargs = {"cmap": cmap, "interpolation": "nearest"} | (im_kw or {})
+        if "norm" not in kwargs:
+            kwargs = {"vmin": 0, "vmax": 1} | kwargs
+        self.im_ = self.ax_.imshow(self.agreement, **kwargs)
         ticks = np.arange(len(self.view_names))
         self.ax_.xaxis.set_ticks(ticks, self.view_names, rotation=45, ha="right")
         self.ax_.yaxis.set_ticks(ticks, self.view_names)
         self.ax_.tick_params(length=0)
+        if self.measure_name == _LABELS["retrieval"]:
+            self.ax_.set(ylabel="searched with", xlabel="found in")
         self.text_ = None
         if include_values:
             self._write_values(values_format, text_kw or {})
@@ -211,6 +213,9 @@ class AgreementDisplay:
 
     def _write_values(self, values_format, text_kw):
         """Write the values, in black on light colours and in white on dark ones."""
+        from matplotlib.cbook import normalize_kwargs
+        from matplotlib.text import Text
+
         self.text_ = np.full(self.agreement.shape, None)
         colors = self.im_.to_rgba(self.agreement)
         # The luma of sRGB.
@@ -218,9 +223,17 @@ class AgreementDisplay:
         for (i, j), value in np.ndenumerate(self.agreement):
             if np.isfinite(value):
                 style = {"color": "black" if light[i, j] else "white"}
-                style |= {"ha": "center", "va": "center", "fontsize": "small"} | text_kw
+                style |= {"ha": "center", "va": "center", "fontsize": "small"}
+                style = normalize_kwargs(style, Text) | normalize_kwargs(text_kw, Text)
                 text = format(value, values_format)
                 self.text_[i, j] = self.ax_.text(j, i, text, **style)
+
+
+def _measure_name(measure):
+    """Return the name of a measure at the scale of colours."""
+    if callable(measure):
+        return getattr(measure, "__name__", "agreement")
+    return _LABELS[measure]
 
 
 def _measure_function(measure, metric):
@@ -243,6 +256,7 @@ def _pairwise(features, function):
     present = [~np.isnan(F).all(1) for F in features]
     for i, j in permutations(range(len(features)), 2):
         both = present[i] & present[j]
-        if both.any():
+        # One row finds itself whatever its features.
+        if both.sum() > 1:
             agreement[i, j] = function(features[i][both], features[j][both])
     return agreement

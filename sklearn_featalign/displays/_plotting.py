@@ -65,6 +65,7 @@ def features_of_views(estimator, X, aligned):
             f"An aligner with views is needed, got {type(aligner).__name__}."
         )
     check_is_fitted(aligner)
+    X = aligner._check_rows(X)
     blocks = dict(zip(aligner.view_columns_, split_views(X, aligner), strict=True))
     if aligned:
         blocks = {k: aligner.transform_view(F, k) for k, F in blocks.items()}

@@ -1,14 +1,14 @@
 """Compares methods by search between pictures and texts: emoji, in four languages.
 
-    python benchmarks/emoji.py
-    python benchmarks/emoji.py --encoder minilm --languages en
-    python benchmarks/emoji.py --encoder minilm --languages en --figure emoji.png
+    python benchmarks/pictures_and_words.py
+    python benchmarks/pictures_and_words.py --encoder minilm --languages en
+    python benchmarks/pictures_and_words.py --encoder minilm --figure words.png
 
 The image network and the text encoder were not trained together. Each seed draws the
 paired emoji; all others are searched, and their texts are names with keywords. What
 methods other than ours choose, they choose by mean reciprocal rank on a fifth of the
 pairs, and they are then fitted on all of them. Corrections for hubs are those of
-retrieval.py.
+retrieval.py. The seconds are those of both fits and of all settings.
 
 Pairs in the first language are searched in all of them, and pairs in the others in
 their own. Two controls have pairs with shuffled partners, and pairs of other kinds than
@@ -31,6 +31,7 @@ from _runs import (
     percent,
     print_table,
     run,
+    spread,
     table,
     write_json,
 )
@@ -143,8 +144,9 @@ def compare(emoji, n_paired, languages, settings, title):
     runs = run(settings, partial(measure, emoji, n_paired, languages), title)
     measures = dict.fromkeys(RETRIEVAL_MEASURES, partial(percent, digits=1))
     by = ["pairs in", "search in", "direction", "pairs", "method"]
+    measures = {"emoji": partial(spread, digits=0)} | measures
     rows = table(runs, by, measures | {"seconds": median_text})
-    print_table(f"{title}, {runs[0]['emoji']} emoji searched", rows)
+    print_table(title, rows)
     return runs, rows
 
 
