@@ -118,7 +118,9 @@ def draw(runs, layers, path):
     figure, axes = plt.subplots(1, 2, figsize=(11, 4.5), layout="constrained")
     for ax, name in zip(axes, MATRICES, strict=True):
         display = AgreementDisplay(
-            agreement=matrix(runs, name, layers).to_numpy(), view_names=layers
+            agreement=matrix(runs, name, layers).to_numpy(),
+            view_names=layers,
+            measure_name="retrieval accuracy" if "top" in name else "linear CKA",
         )
         display.plot(ax=ax, colorbar=False)
         ax.set_title(name.replace(" %", ""))

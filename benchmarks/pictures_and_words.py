@@ -89,7 +89,7 @@ def split(kinds, n_paired, seed, pairs):
     return paired, searched[kinds[searched] != kinds[paired[-1]]]
 
 
-def measure(emoji, n_paired, languages, seed, method, direction, pairs):
+def measure(emoji, n_paired, languages, centre, seed, method, direction, pairs):
     """Return the measures of a method, for searches in each of some languages.
 
     Parameters
@@ -99,6 +99,9 @@ def measure(emoji, n_paired, languages, seed, method, direction, pairs):
     n_paired : int
     languages : tuple of str
         Those of the searches; the texts of the pairs are in the first.
+    centre : bool
+        Whether texts of other languages are moved by the difference of the means of the
+        languages, which needs texts of both, but not of the same emoji.
     seed, method
     direction : str
         What is searched with what, of `DIRECTIONS`.
@@ -118,7 +121,11 @@ def measure(emoji, n_paired, languages, seed, method, direction, pairs):
     common = {"emoji": len(searched), "seconds": time.perf_counter() - start}
     runs = []
     for language in languages:
-        views = emoji["pictures"][searched], emoji[language][searched]
+        texts = emoji[language][searched]
+        if centre:
+            means = (emoji[k][paired].mean(0) for k in (languages[0], language))
+            texts = texts + np.subtract(*means)
+        views = emoji["pictures"][searched], texts
         found = score_choices(method, best, fitted[0], in_order(*views, backward))
         runs.append({"pairs in": languages[0], "search in": language} | common | found)
     return runs
@@ -139,9 +146,9 @@ def load(network, encoder, languages):
     return {"pictures": pictures, "kinds": kinds} | texts
 
 
-def compare(emoji, n_paired, languages, settings, title):
+def compare(emoji, n_paired, languages, centre, settings, title):
     """Run settings for pairs in the first language, and print a table."""
-    runs = run(settings, partial(measure, emoji, n_paired, languages), title)
+    runs = run(settings, partial(measure, emoji, n_paired, languages, centre), title)
     measures = dict.fromkeys(RETRIEVAL_MEASURES, partial(percent, digits=1))
     by = ["pairs in", "search in", "direction", "pairs", "method"]
     measures = {"emoji": partial(spread, digits=0)} | measures
@@ -207,6 +214,7 @@ def main():
     parser.add_argument("--n-paired", type=int, default=800)
     parser.add_argument("--pairs", nargs="+", choices=PAIRS, default=PAIRS)
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=PEERS)
+    parser.add_argument("--centre", action="store_true", help="the languages")
     parser.add_argument("--figure", metavar="FILE.png", help="in place of tables")
     args = parser.parse_args()
     if args.figure:
@@ -233,7 +241,7 @@ def main():
                 f"{languages[0]}, {args.seeds} seeds"
             )
             found, tables[title] = compare(
-                emoji, args.n_paired, languages, settings, title
+                emoji, args.n_paired, languages, args.centre, settings, title
             )
             runs += found
             write_json(args.json, runs=runs, tables=tables)

@@ -156,6 +156,7 @@ def measured(emoji_features, method="ridge, query to gallery", **setting):
         "direction": pictures_and_words.DIRECTIONS[0],
         "pairs": "at random",
         "seed": 0,
+        "centre": False,
     }
     languages = ("en", "fr")
     return pictures_and_words.measure(
@@ -175,6 +176,17 @@ def test_pictures_find_their_texts(rotated_texts, direction):
     # A linear map is that of all kinds.
     apart, _ = measured(features, pairs="of other kinds", direction=direction)
     assert apart["top-1 %"] == 1
+
+
+def test_the_difference_of_languages_is_taken_out(rotated_texts):
+    features = pictures_and_words.load("mobilenet", "e5", ("en", "fr"))
+    features["fr"] = features["en"] + 3
+    direction = pictures_and_words.DIRECTIONS[1]
+    plain, centred = (
+        measured(features, centre=centre, direction=direction)[1]["top-1 %"]
+        for centre in (False, True)
+    )
+    assert plain < 0.5 < centred == 1
 
 
 def test_queries_are_of_the_first_view(rotated_texts, monkeypatch):
