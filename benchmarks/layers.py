@@ -125,6 +125,7 @@ def draw(runs, layers, path):
         display.plot(ax=ax, colorbar=False)
         ax.set_title(name.replace(" %", ""))
     figure.savefig(path, dpi=150)
+    plt.close(figure)
 
 
 def main():

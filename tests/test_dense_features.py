@@ -7,7 +7,7 @@ import dense_features
 import numpy as np
 import pytest
 import torch
-from _data import efficientnet
+from _networks import efficientnet
 
 from sklearn_featalign.metrics import concordance_correlation
 

@@ -44,6 +44,8 @@ GRID = (2, 5, 6)
 def no_window():
     previous = plt.get_backend()
     plt.switch_backend("agg")
+    # Tests of other files may have left some open.
+    plt.close("all")
     yield
     plt.close("all")
     plt.switch_backend(previous)

@@ -74,6 +74,30 @@ def test_python_examples_of_the_start_run(tmp_path, monkeypatch, capsys):
     assert float(own_files) > 90
 
 
+@pytest.mark.parametrize("page", ["two_encoders", "pictures_and_words", "layers"])
+def test_python_examples_of_cases_run(page, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    Z = rng.normal(size=(80, 10))
+    X, Y = Z @ rng.normal(size=(10, 30)), Z @ rng.normal(size=(10, 20))
+    for name in ("minilm", "pictures"):
+        np.save(f"{name}.npy", X[:60])
+    for name in ("wordllama", "texts"):
+        np.save(f"{name}.npy", Y[:60])
+    for name in ("minilm_index", "all_pictures"):
+        np.save(f"{name}.npy", X[60:])
+    for name in ("wordllama_queries", "queries"):
+        np.save(f"{name}.npy", Y[60:])
+    np.savez("layers.npz", first=X, second=Y)
+    namespace = run_blocks((ROOT / f"docs/{page}.md").read_text())
+    if page == "layers":
+        assert namespace["after"].agreement[0, 1] > 0.9
+        assert namespace["before"].measure_name == "linear CKA"
+    else:
+        assert (namespace["nearest"][:, 0] == np.arange(20)).mean() > 0.9
+        assert "left-out" in capsys.readouterr().out
+
+
 def test_the_citation_is_of_this_version():
     citation = (ROOT / "CITATION.cff").read_text()
     assert f"\nversion: {__version__}\n" in citation
