@@ -7,13 +7,11 @@ from functools import cache, partial
 from typing import NamedTuple
 
 import numpy as np
-from _methods import centre, mean_squared_singular_value
+from _methods import centre, fit_gcca, mean_squared_singular_value
 from scipy.linalg import orthogonal_procrustes
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import RidgeCV
 from sklearn.neural_network import MLPRegressor
-
-from sklearn_featalign import KernelGCCAAligner
 
 PENALTIES = np.logspace(-3, 3, 13)
 N_HIDDEN = 1024
@@ -66,11 +64,7 @@ def affine(*values):
 
 def fit_aligner(A, B, n_landmarks=1000):
     """Fit `KernelGCCAAligner` to the views of the old and the new model."""
-    views = {"old": A.shape[1], "new": B.shape[1]}
-    aligner = KernelGCCAAligner(
-        views=views, n_landmarks=min(len(A), n_landmarks), random_state=0
-    )
-    return aligner.fit(np.hstack([A, B]))
+    return fit_gcca({"old": A, "new": B}, n_landmarks)
 
 
 def without_hubness(X, move):

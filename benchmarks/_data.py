@@ -11,6 +11,7 @@ from _networks import (
     IMAGE_SIZE,
     load_network,
     network_features,
+    pixels,
     random_features,
     stage_features,
 )
@@ -62,13 +63,19 @@ def load_layers(data, features, n_samples):
 
 def load_inputs(data, features, n_samples):
     """Return the images or texts that features are of, and their labels."""
-    _, _, language = features.partition(":")
+    name, _, language = full_name(data, features).partition(":")
     load = DATA[data]
-    if data == "emoji" and encoder(features) in ENCODERS:
-        load = partial(load, language or ENGLISH)
-    elif language and encoder(features) in ENCODERS:
-        raise SystemExit(f"{features!r}: the texts of {data} have one language.")
+    if language and name in ENCODERS:
+        if data != "emoji":
+            raise SystemExit(f"{features!r}: the texts of {data} have one language.")
+        load = partial(load, language)
     return subsample(*load(), n_samples=n_samples)
+
+
+def full_name(data, features):
+    """Return the name of features, with the language of the texts of emoji."""
+    english = data == "emoji" and features in ENCODERS
+    return f"{features}:{ENGLISH}" if english else features
 
 
 def encoder(features):
@@ -81,12 +88,6 @@ def is_text(inputs):
     return inputs.dtype.kind == "U"
 
 
-def pixels(images):
-    """Return the values of images from 0 to 1 as columns, in float32."""
-    columns = images.reshape(len(images), -1).astype(np.float32)
-    return columns / 255 if images.dtype == np.uint8 else columns
-
-
 def image_size(data):
     """Return the size of the images that networks get."""
     return IMAGE_SIZES.get(data, IMAGE_SIZE)
@@ -94,8 +95,7 @@ def image_size(data):
 
 def file_name(data, features, inputs):
     """Return the name under which features are kept."""
-    if data == "emoji" and features in ENCODERS:
-        features = f"{features}:{ENGLISH}"
+    features = full_name(data, features)
     name = f"{data}-{features.replace(':', '-').replace('/', '-')}-{len(inputs)}"
     if is_text(inputs) or features.startswith("timm:"):
         return name

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from _data import N_TEST, fashion_mnist
-from _networks import IMAGENET_MEAN, IMAGENET_STD, efficientnet
+from _networks import IMAGENET_MEAN, IMAGENET_STD, block_maps, efficientnet
 from rich.progress import track
 from skimage import data
 from skimage.transform import resize
@@ -192,9 +192,7 @@ def efficientnet_maps(network):
     """Return a function to the last maps of an EfficientNet at strides 16 and 32."""
 
     def maps(images):
-        X = network._swish(network._bn0(network._conv_stem(images)))
-        for block in network._blocks:
-            X = block(X)
+        for X in block_maps(network, images):
             if X.shape[-1] * CELL >= images.shape[-1]:
                 fine = X
         return fine, X

@@ -82,12 +82,21 @@ def ours(A, B, aligner, **grid):
 
 def translate(A, B):
     """Translate rows of B to features of A, which stay as they are."""
-    views = [A.shape[1], B.shape[1]]
-    fitted = KernelGCCAAligner(
-        views=views, n_landmarks=min(len(A), 1000), random_state=0
+    fitted = fit_gcca({"first": A, "second": B})
+    yield {}, np.asarray, partial(fitted.translate, source="second", target="first")
+
+
+def fit_gcca(blocks, n_landmarks=1000):
+    """Return `KernelGCCAAligner` with at most so many landmarks, fitted on views.
+
+    Blocks are the rows of the views by name.
+    """
+    views = {name: X.shape[1] for name, X in blocks.items()}
+    X = np.hstack(list(blocks.values()))
+    n_landmarks = min(len(X), n_landmarks)
+    return KernelGCCAAligner(views=views, n_landmarks=n_landmarks, random_state=0).fit(
+        X
     )
-    fitted.fit(np.hstack([A, B]))
-    yield {}, np.asarray, partial(fitted.translate, source=1, target=0)
 
 
 def half_shared(A, B, **params):

@@ -115,14 +115,20 @@ def stage_features(images, name, size=IMAGE_SIZE):
 
 def mean_maps(network, batch):
     """Return the mean map after each stage, by name, and of the last layer."""
-    X = network._swish(network._bn0(network._conv_stem(batch)))
     maps = {}
-    for block in network._blocks:
-        X = block(X)
+    for X in block_maps(network, batch):
         # A later block of a stage takes the place of an earlier one.
         maps[X.shape[1]] = X.mean((2, 3))
     last = network._swish(network._bn1(network._conv_head(X))).mean((2, 3))
     return {f"stage {i}": F for i, F in enumerate([*maps.values()], 1)} | {"last": last}
+
+
+def block_maps(network, batch):
+    """Yield the maps of an EfficientNet after each of its blocks."""
+    X = network._swish(network._bn0(network._conv_stem(batch)))
+    for block in network._blocks:
+        X = block(X)
+        yield X
 
 
 def prepared_batches(images, network, batch_size, description):
@@ -139,9 +145,15 @@ def prepared_batches(images, network, batch_size, description):
         yield (batch - mean) / std
 
 
+def pixels(images):
+    """Return the values of images from 0 to 1 as columns, in float32."""
+    columns = images.reshape(len(images), -1).astype(np.float32)
+    return columns / 255 if images.dtype == np.uint8 else columns
+
+
 def random_features(images, width=512, seed=0):
     """Return features of an untrained network with two layers of ReLU."""
-    X = images.reshape(len(images), -1).astype(np.float32)
+    X = pixels(images)
     rng = np.random.default_rng(seed)
     for n_inputs in (X.shape[1], width):
         weights = rng.normal(scale=(2 / n_inputs) ** 0.5, size=(n_inputs, width))

