@@ -4,6 +4,7 @@ from sklearn_featalign import metrics
 from sklearn_featalign._half_shared._mlp_aligner import HalfSharedMLPAligner
 from sklearn_featalign._kernels._gcca_aligner import KernelGCCAAligner
 from sklearn_featalign._kernels._rbf_aligner import RBFAutoScaleAligner
+from sklearn_featalign._matching._self_training import SelfTrainingAligner
 from sklearn_featalign._poisson._denoiser import PoissonDenoiser
 from sklearn_featalign._poisson._poisson_field import PoissonField
 from sklearn_featalign._poisson._uniformizer import PoissonUniformizer
@@ -17,6 +18,7 @@ __all__ = [
     "PoissonField",
     "PoissonUniformizer",
     "RBFAutoScaleAligner",
+    "SelfTrainingAligner",
     "metrics",
     "split_views",
     "stack_views",

@@ -284,6 +284,13 @@ def _frame_like(values, frame, names, rows=slice(None)):
     return type(frame)(values, schema=list(names))
 
 
+def frame_like(values, frame):
+    """Return a DataFrame of the same library with the same columns, of other rows."""
+    if hasattr(frame, "iloc"):
+        return type(frame)(values, columns=frame.columns)
+    return type(frame)(values, schema=list(frame.columns))
+
+
 def _layout(views):
     """Return the columns of views, their number, and their names or None."""
     if hasattr(views, "view_columns_"):

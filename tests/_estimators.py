@@ -10,6 +10,7 @@ from sklearn_featalign import (
     PoissonField,
     PoissonUniformizer,
     RBFAutoScaleAligner,
+    SelfTrainingAligner,
     split_views,
 )
 
@@ -67,6 +68,7 @@ ALIGNERS = WITH_LANDMARKS | {
     "mlp kernels": HalfSharedMLPAligner(
         views=[1, 2, 1], early_stopping=True, batch_size=20, **KERNEL_START, **MLP
     ),
+    "self-training": SelfTrainingAligner(WITH_LANDMARKS["gcca views"]),
     "poisson": PoissonUniformizer(**FLOW),
     "poisson compressed": PoissonUniformizer(
         n_charges=60, output="hemisphere", solver="midpoint", random_state=0, **FLOW

@@ -180,8 +180,9 @@ def test_absent_device(aligner):
     with pytest.raises(ValueError, match=message):
         aligner.set_params(device="cuda:99").fit(X)
     fitted = aligner.set_params(device="auto").fit(X)
+    inner = getattr(fitted, "estimator_", fitted).set_params(device="cuda:99")
     with pytest.raises(ValueError, match=message):
-        fitted.set_params(device="cuda:99").transform(X)
+        inner.transform(X)
 
 
 BAD_TRANSFORMS = {
@@ -207,7 +208,8 @@ def test_bad_transform(case, aligner):
     rows, message = BAD_TRANSFORMS[case]
     train = FRAME if isinstance(rows, pd.DataFrame) else X
     aligner.fit(train)
-    with pytest.raises(ValueError, match=message.format(name=type(aligner).__name__)):
+    name = type(getattr(aligner, "estimator_", aligner)).__name__
+    with pytest.raises(ValueError, match=message.format(name=name)):
         aligner.transform(rows)
 
 

@@ -21,9 +21,9 @@ FLOOR = [
     ["_mlp", "_training", "metrics"],
     ["_base"],
 ]
-METHODS = ["_kernels", "_half_shared", "_poisson"]
-# The one method that builds on another one, whose closed form it starts from.
-BUILDS_ON = {("_half_shared", "_kernels")}
+METHODS = ["_kernels", "_half_shared", "_matching", "_poisson"]
+# Methods that build on another one: on its closed form, and on its estimator.
+BUILDS_ON = {("_half_shared", "_kernels"), ("_matching", "_kernels")}
 ORDER = [*FLOOR, METHODS, ["displays"], ["__init__"]]
 
 # These do mathematics on tensors: no arrays, no estimators.
@@ -45,6 +45,12 @@ PURE = [
     "_half_shared._kernel_inputs",
     "_half_shared._losses",
     "_half_shared._network",
+    "_matching._groups",
+    "_matching._landmark_maps",
+    "_matching._neighbors",
+    "_matching._rounds",
+    "_matching._search",
+    "_matching._trust",
     "_poisson._charges",
     "_poisson._fields",
     "_poisson._flow",

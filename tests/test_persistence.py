@@ -16,7 +16,7 @@ from _samples import blobs
 from sklearn.base import clone
 
 import sklearn_featalign
-from sklearn_featalign import PoissonField
+from sklearn_featalign import KernelGCCAAligner, PoissonField
 from sklearn_featalign._mixin import FORMAT, READABLE
 
 FITTED = Path(__file__).parent / "fitted"
@@ -75,7 +75,8 @@ def through_skops(aligner, path):
     skops.io.dump(aligner, path)
     trusted = skops.io.get_untrusted_types(file=path)
     classes = [type(aligner)]
-    classes += [type(p) for p in vars(aligner).values() if isinstance(p, PoissonField)]
+    inner = PoissonField, KernelGCCAAligner
+    classes += {type(p) for p in vars(aligner).values() if isinstance(p, inner)}
     assert set(trusted) == {f"sklearn_featalign.{one.__name__}" for one in classes}
     return skops.io.load(path, trusted=trusted)
 

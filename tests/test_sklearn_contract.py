@@ -5,7 +5,7 @@ import pickle
 import numpy as np
 import pytest
 from _estimators import ALIGNERS, ESTIMATORS, VARIANTS
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, clone
 from sklearn.utils import estimator_checks
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
@@ -67,6 +67,8 @@ def test_state_is_plain_and_survives_a_pickle(estimator):
     estimator = clone(estimator).set_params(random_state=0).fit(X, X[:, 0])
 
     def leaves(value):
+        if isinstance(value, BaseEstimator):
+            value = vars(value)
         if isinstance(value, dict):
             return [leaf for item in value.values() for leaf in leaves(item)]
         return [value]

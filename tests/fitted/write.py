@@ -20,6 +20,7 @@ from sklearn_featalign import (  # noqa: E402
     PoissonField,
     PoissonUniformizer,
     RBFAutoScaleAligner,
+    SelfTrainingAligner,
 )
 from sklearn_featalign._mixin import FORMAT  # noqa: E402
 
@@ -34,6 +35,7 @@ ESTIMATORS = {
     "rbf views": RBFAutoScaleAligner(**TWO),
     "gcca": KernelGCCAAligner(n_landmarks=15, **SEED),
     "gcca views": KernelGCCAAligner(metric="cosine", **TWO),
+    "self-training": SelfTrainingAligner(KernelGCCAAligner(**TWO), **SEED),
     "mlp": HalfSharedMLPAligner(**TRAINED),
     "mlp closed form": HalfSharedMLPAligner(
         2, hidden_layer_sizes=[8], views=[2, 2], init="rcca", warm_start=True, **TRAINED

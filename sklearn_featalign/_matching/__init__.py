@@ -1,0 +1,1 @@
+"""Alignment from few pairs, or none, and unpaired rows."""

@@ -1,0 +1,35 @@
+"""Groups of matches, whose means in each view serve as pairs."""
+
+import torch
+
+from sklearn_featalign._linalg import unit_rows
+
+_N_ROUNDS = 4
+
+
+def spherical_kmeans(Z, n_groups, generator, n_rounds=_N_ROUNDS):
+    """Return the group of each row of unit length: a few rounds from random rows."""
+    order = torch.randperm(len(Z), generator=generator, device=generator.device)
+    centres = Z[order[:n_groups].to(Z.device)]
+    for _ in range(n_rounds):
+        labels = nearest(Z, centres)
+        centres = unit_rows(group_sums(Z, labels, n_groups))
+    return nearest(Z, centres)
+
+
+def nearest(Z, centres):
+    """Return the index of the centre with the largest dot product."""
+    return torch.cat([(part @ centres.T).argmax(1) for part in Z.split(4096)])
+
+
+def group_sums(X, labels, n_groups):
+    """Return the sum of the rows of each group."""
+    sums = X.new_zeros((n_groups, X.shape[1]))
+    return sums.index_add_(0, labels, X)
+
+
+def group_means(X, labels, n_groups):
+    """Return the mean of the rows of each group, and how many there are."""
+    counts = torch.bincount(labels, minlength=n_groups)
+    sums = group_sums(X.to(torch.float64), labels, n_groups)
+    return sums / counts.clamp(min=1)[:, None], counts
