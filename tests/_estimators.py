@@ -90,8 +90,22 @@ ADAPTIVE = {
 
 def make(name, **params):
     """Return an estimator of a setting."""
-    estimator = clone((ALIGNERS | ADAPTIVE)[name])
-    return estimator.set_params(random_state=0, **params)
+    estimator = clone((ALIGNERS | ADAPTIVE)[name]).set_params(random_state=0)
+    inner = getattr(estimator, "estimator", None)
+    (estimator if inner is None else inner).set_params(**params)
+    return estimator
+
+
+def set_device(estimator, device):
+    """Set the device of an estimator, or of the aligners in it."""
+    if not isinstance(estimator, SelfTrainingAligner):
+        return estimator.set_params(device=device)
+    if estimator.estimator is None:
+        estimator.set_params(estimator=KernelGCCAAligner())
+    for inner in (estimator.estimator, getattr(estimator, "estimator_", None)):
+        if inner is not None:
+            inner.set_params(device=device)
+    return estimator
 
 
 # All that an estimator may be asked for.

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import scipy.sparse
 import torch
-from _estimators import ESTIMATORS
+from _estimators import ESTIMATORS, set_device
 from sklearn.exceptions import NotFittedError
 from sklearn.utils._param_validation import InvalidParameterError
 
@@ -178,11 +178,10 @@ def test_bad_parameters(Aligner, name, value):
 def test_absent_device(aligner):
     message = "device='cuda:99' is not available"
     with pytest.raises(ValueError, match=message):
-        aligner.set_params(device="cuda:99").fit(X)
-    fitted = aligner.set_params(device="auto").fit(X)
-    inner = getattr(fitted, "estimator_", fitted).set_params(device="cuda:99")
+        set_device(aligner, "cuda:99").fit(X)
+    fitted = set_device(aligner, "auto").fit(X)
     with pytest.raises(ValueError, match=message):
-        inner.transform(X)
+        set_device(fitted, "cuda:99").transform(X)
 
 
 BAD_TRANSFORMS = {

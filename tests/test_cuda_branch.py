@@ -5,7 +5,16 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from _estimators import ALIGNERS, ESTIMATORS, METHODS, SHORTER, ask, make, rows_for
+from _estimators import (
+    ALIGNERS,
+    ESTIMATORS,
+    METHODS,
+    SHORTER,
+    ask,
+    make,
+    rows_for,
+    set_device,
+)
 from _pretend_cuda import pretend_cuda
 from _samples import blobs
 from sklearn.base import clone
@@ -62,7 +71,7 @@ def test_the_device_is_that_of_the_parameter(device, name):
         assert bool(ledger.device_ops) == (device != "cpu")
         message = r"'cuda:1' is not available. Devices .*: cpu, cuda, cuda:0; device="
         with pytest.raises(ValueError, match=message):
-            aligner.set_params(device="cuda:1").transform(X)
+            set_device(aligner, "cuda:1").transform(X)
 
 
 def test_a_fit_of_an_absent_device_says_what_helps(name):
@@ -72,7 +81,7 @@ def test_a_fit_of_an_absent_device_says_what_helps(name):
     aligner = pickle.loads(pickled)
     with pytest.raises(ValueError, match="'cuda' is not available.*device='auto'"):
         aligner.transform(X)
-    assert len(aligner.set_params(device="auto").transform(X)) == len(X)
+    assert len(set_device(aligner, "auto").transform(X)) == len(X)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

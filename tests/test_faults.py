@@ -10,7 +10,12 @@ from _estimators import ALIGNERS, ESTIMATORS
 from _samples import blobs
 from sklearn.base import clone
 
-from sklearn_featalign import HalfSharedMLPAligner, PoissonDenoiser, PoissonUniformizer
+from sklearn_featalign import (
+    HalfSharedMLPAligner,
+    PoissonDenoiser,
+    PoissonUniformizer,
+    SelfTrainingAligner,
+)
 
 
 def fewer_columns(X, aligner):
@@ -48,6 +53,8 @@ def test_a_failed_refit_leaves_the_old_fit_usable(aligner):
     bad, message = {"c": 1e-4}, "must lie strictly between"
     if isinstance(aligner, HalfSharedMLPAligner):
         bad, message = {"lr": 1e30}, "The loss is nan in epoch"
+    elif isinstance(aligner, SelfTrainingAligner):
+        bad = {"estimator__c": 1e-4}
     elif isinstance(aligner, PoissonDenoiser):
         bad, message = {"contraction": 1e-12}, "must lie between"
     elif isinstance(aligner, PoissonUniformizer):

@@ -131,7 +131,7 @@ def test_duplicates_and_constant_columns(name):
     is_poisson = isinstance(aligner, PoissonUniformizer | PoissonDenoiser)
     if is_poisson and aligner.n_charges is None:
         np.testing.assert_array_equal(aligner.charge_counts_, np.full(60, 2.0))
-    if isinstance(aligner, HalfSharedMLPAligner) or aligner.get_params().get("views"):
+    if isinstance(aligner, HalfSharedMLPAligner) or getattr(aligner, "views", None):
         return
     # A column that does not vary is as good as none.
     with_constant = np.column_stack([rows[:, :2], np.full(120, 7.0), rows[:, 2:]])

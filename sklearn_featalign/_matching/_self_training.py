@@ -88,9 +88,6 @@ class SelfTrainingAligner(
         Unpaired rows of a view that are matched in all rounds but the last two, at
         most: a random choice. The time of a round grows with the square of its rows.
 
-    device : str, default="auto"
-        Where rows are matched; see :class:`KernelGCCAAligner`. The aligner has its own.
-
     random_state : int, RandomState instance or None, default=None
         Seeds the choice of rows, groups and halves of the known pairs.
 
@@ -167,7 +164,7 @@ class SelfTrainingAligner(
     were set on pairs of networks where the truth is known.
 
     Rows are standardised by the median row and the median distance from it, and are
-    matched in float32.
+    matched in float32, on the device of the aligner.
 
     References
     ----------
@@ -205,7 +202,6 @@ class SelfTrainingAligner(
         "n_groups": [Interval(Integral, 2, None, closed="left")],
         "group_size": [Interval(Real, 1, None, closed="left")],
         "max_samples": [Interval(Integral, 20, None, closed="left")],
-        "device": [str],
         "random_state": ["random_state"],
     }
 
@@ -217,7 +213,6 @@ class SelfTrainingAligner(
         n_groups=1000,
         group_size=5,
         max_samples=10000,
-        device="auto",
         random_state=None,
     ):
         self.estimator = estimator
@@ -225,7 +220,6 @@ class SelfTrainingAligner(
         self.n_groups = n_groups
         self.group_size = group_size
         self.max_samples = max_samples
-        self.device = device
         self.random_state = random_state
 
     # The aligner is validated by its own fit.
@@ -251,21 +245,25 @@ class SelfTrainingAligner(
             As by the aligner, for instance if fewer than two rows have every view and
             there are no unpaired rows to match.
         """
-        device = resolve_device(self.device, X)
-        task = FitTask(self, X, y, max_subtasks=None)
         estimator = clone(self._aligner())
         fitted = {**self._nothing_matched(), **feature_attributes(X)}
-        rows = X
+        rows, matching, n_tasks = X, None, 1
         if has_pairs(estimator):
             values = check_rows(self, X, min_samples=2, allow_nan=True)
-            columns = resolve_views(estimator.views, X if hasattr(X, "columns") else X)
+            columns = resolve_views(
+                estimator.views, X if hasattr(X, "columns") else values
+            )
             masks = view_masks(values, columns)
             if can_match(masks):
-                fitted |= self._match(values, columns, masks, device, task)
-                joined = fitted.pop("rows")
-                rows = joined if joined is not None else X
-                if joined is not None and hasattr(X, "columns"):
-                    rows = frame_like(joined, X)
+                matching = values, columns, masks
+                # At most: three runs, and the last rounds.
+                n_tasks += 3 * self.max_rounds + 2
+        task = FitTask(self, X, y, max_subtasks=n_tasks)
+        if matching is not None:
+            fitted |= self._match(*matching, estimator, task)
+            joined = fitted.pop("rows")
+            if joined is not None:
+                rows = frame_like(joined, X) if hasattr(X, "columns") else joined
         self._fit_estimator(estimator, rows, task)
         fitted |= {"estimator_": estimator, "view_columns_": estimator.view_columns_}
         task.finish(fitted)
@@ -458,11 +456,12 @@ class SelfTrainingAligner(
             "history_": {},
         }
 
-    def _match(self, values, columns, masks, device, task):
+    def _match(self, values, columns, masks, estimator, task):
         """Return fitted attributes of matching, and under "rows" those to fit on.
 
         These are None for the rows of X alone.
         """
+        device = resolve_device(getattr(estimator, "device", "auto"), values)
         generator = torch_generator(check_random_state(self.random_state))
         setting = Setting(int(self.max_rounds), int(self.n_groups), self.group_size)
 
@@ -539,7 +538,7 @@ class SelfTrainingAligner(
                 "there are no two known pairs to fit the aligner on: it is fitted on "
                 "matches that are probably wrong."
             )
-        warnings.warn(f"{message} See trust_ and evidence_.", ConvergenceWarning, 4)
+        warnings.warn(f"{message} See trust_ and evidence_.", ConvergenceWarning, 5)
 
     def _fit_estimator(self, estimator, rows, task):
         """Fit the aligner, under the callbacks of this fit."""
