@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from _pretend_cuda import pretend_cuda
 from scipy.spatial.distance import cdist
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
@@ -324,7 +325,11 @@ def test_mutual_neighbors_against_numpy(block_numbers, kept_bytes, monkeypatch):
 def test_common_share():
     first = Matches(torch.tensor([0, 1, 2]), torch.tensor([5, 6, 7]), None)
     second = Matches(torch.tensor([0, 1, 3, 4]), torch.tensor([5, 7, 6, 1]), None)
-    assert common_share(first, second, 8) == pytest.approx(1 / 3)
+    # Fewer matches count as a hundred.
+    assert common_share(first, second, 8) == pytest.approx(1 / 100)
+    many = Matches(torch.arange(150), torch.arange(150), None)
+    half = Matches(torch.arange(150), torch.arange(150) + torch.arange(150) % 2, None)
+    assert common_share(many, half, 151) == pytest.approx(0.5)
     empty = Matches(*torch.zeros(2, 0, dtype=torch.int64), None)
     assert common_share(first, empty, 8) == 0
 
@@ -445,7 +450,61 @@ def test_rows_that_are_joined():
 
 
 def test_few_unpaired_rows_are_left_as_they_are():
-    X, test, _ = problem(n_pairs=30, n_unpaired=15)
+    X, test, _ = problem(n_pairs=30, n_unpaired=45)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert aligner(n_landmarks=30).fit(X).trust_ == "unused"
+
+
+def test_more_known_pairs_than_groups():
+    X, test, _ = problem(n_pairs=60)
+    fitted = aligner(n_groups=40, max_rounds=8).fit(X)
+    assert fitted.history_["n_pairs"][1:].max() <= 80
+    alone = clone(fitted.estimator).set_params(n_landmarks=60).fit(X)
+    assert fitted.score(test) > alone.score(test) - 0.05
+
+
+@pytest.mark.parametrize("n_second", [120, 300])
+@pytest.mark.parametrize("n_pairs", [0, 20])
+def test_unrelated_pools_of_unequal_size_are_not_trusted(n_pairs, n_second):
+    X, _, _ = problem(n_pairs=n_pairs, unrelated=True)
+    first, second = np.split(X[n_pairs:], 2)
+    X = np.vstack([X[:n_pairs], first[:60], second[:n_second]])
+    with pytest.warns(ConvergenceWarning, match="no evidence"):
+        assert aligner(n_landmarks=20).fit(X).trust_ == "failed"
+
+
+def test_one_match_at_most():
+    X, _, _ = problem(n_pairs=5)
+    X[5 : 5 + N_UNPAIRED, :20] = 1.0
+    with pytest.warns(ConvergenceWarning):
+        assert aligner(n_landmarks=5).fit(X).trust_ != "worked"
+
+
+@pytest.mark.parametrize("scale", [1e25, 1e-25])
+def test_range_of_float32(scale):
+    X, test, _ = problem()
+    expected = aligner().fit(X)
+    X[:, :20] *= scale
+    assert aligner().fit(X.astype(np.float32)).trust_ == expected.trust_ == "worked"
+
+
+def test_views_that_are_always_together():
+    latent = skewed(400, 20, 0)
+    widths = [20, 24, 22]
+    A, B, C = seen(latent, widths)
+    X = [np.hstack([A, B, C])[:10], stack_views([A, B, None], widths)[10:]]
+    X.append(stack_views([None, None, C], widths)[10:][::-1])
+    inner = KernelGCCAAligner(views=widths, n_landmarks=50, random_state=0)
+    fitted = SelfTrainingAligner(inner, random_state=0).fit(np.vstack(X))
+    assert fitted.trust_ == "worked"
+
+
+def test_on_pretended_cuda():
+    X, test, _ = problem()
+    expected = aligner().fit(X).transform(test)
+    with pretend_cuda() as ledger:
+        fitted = aligner().set_params(estimator__device="cuda").fit(X)
+        found = fitted.transform(test)
+        assert ledger.device_ops
+    np.testing.assert_allclose(found, expected, atol=1e-6)

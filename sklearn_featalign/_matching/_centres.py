@@ -9,6 +9,7 @@ import torch
 
 from sklearn_featalign._linalg import unit_rows
 from sklearn_featalign._matching._groups import group_means, spherical_kmeans
+from sklearn_featalign._matching._rounds import draw
 
 # Centres of each view, and fewer if there are no known pairs, or few rows.
 _N_CENTRES = 200
@@ -18,6 +19,9 @@ _ROWS_A_CENTRE = 5
 # Independent draws of centres, of which the best half is kept, and starts in each.
 _N_DRAWS = 10
 _N_STARTS = 4
+
+# Known pairs that are fixed in the assignment, at most.
+_MOST_FIXED = 300
 
 # Rows of a view that are clustered, at most.
 _CLUSTERED_ROWS = 5000
@@ -35,6 +39,8 @@ def guess_pairs(pools, generator):
     -------
     pairs : list of tensor of shape (n_pairs, n_features)
     """
+    everyone = torch.arange(pools.n_known, device=pools.known[0].device)
+    pools = pools.with_known(draw(everyone, _MOST_FIXED, generator))
     draws = []
     for _ in range(_N_DRAWS):
         nodes = [

@@ -24,8 +24,10 @@ def nearest(Z, centres):
 
 def group_sums(X, labels, n_groups):
     """Return the sum of the rows of each group."""
-    sums = X.new_zeros((n_groups, X.shape[1]))
-    return sums.index_add_(0, labels, X)
+    # Unlike index_add_ this adds in the same order each time, on CUDA too.
+    order = labels.argsort(stable=True)
+    counts = torch.bincount(labels, minlength=n_groups)
+    return torch.segment_reduce(X[order], "sum", lengths=counts, axis=0)
 
 
 def group_means(X, labels, n_groups):

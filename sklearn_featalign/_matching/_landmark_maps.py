@@ -70,6 +70,9 @@ def standardise(X):
     """
     sample = X[:: max(1, len(X) // _MEDIAN_ROWS)]
     Z = X - column_medians(sample)
+    # Squares of large or of tiny values are out of range.
+    largest = Z.abs().max()
+    Z = Z / torch.where(largest > 0, largest, 1.0)
     lengths = Z.norm(dim=1)
     unit = lengths.median()
     # If more than half of the rows are equal, the others say how far is far.

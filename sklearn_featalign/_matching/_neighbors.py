@@ -10,6 +10,9 @@ from sklearn_featalign._linalg import Blocks
 # Neighbours that measure how near a row is to everything.
 _N_NEIGHBORS = 10
 
+# Fewer matches count as so many when two sets are compared.
+_FEWEST_MATCHES = 100
+
 
 class Matches(NamedTuple):
     """Pairs of rows of two views that are the nearest ones of each other.
@@ -71,8 +74,9 @@ def hubness(similarities, n_second):
 def common_share(first, second, n_rows):
     """Return the share of the matches of the smaller set that both sets have.
 
-    ``n_rows`` is the number of rows of the second view.
+    Of a few matches some may be common by chance: they count as a hundred. `n_rows` is
+    the number of rows of the second view.
     """
     codes = [matches.first * n_rows + matches.second for matches in (first, second)]
-    smaller = min(map(len, codes))
-    return float(torch.isin(*codes).sum()) / smaller if smaller else 0.0
+    smaller = max(_FEWEST_MATCHES, min(map(len, codes)))
+    return float(torch.isin(*codes).sum()) / smaller

@@ -1,5 +1,6 @@
 """Rounds of matching unpaired rows and fitting again on the means of matched groups."""
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -62,7 +63,7 @@ class Pools(NamedTuple):
         return [X[rows[where]].to(torch.float64) for X, rows in parts]
 
     def with_known(self, where):
-        """Return the same with some of the known pairs only; the others are no rows."""
+        """Return the same with some of the known pairs only; others are no pairs."""
         return self._replace(known=[rows[where] for rows in self.known])
 
     def sample(self, n_rows, generator):
@@ -104,7 +105,8 @@ class Alignment(NamedTuple):
     matches : dict of (int, int) to Matches
         For two views, positions in their blocks.
     share : float
-        Mutual neighbours as a share of the rows that could have one.
+        Mutual neighbours as a share of the rows that could have one, the geometric mean
+        of the numbers of both views.
     history : list of dict
         For each round the number of pairs of the fit, and the number, the share and the
         mean score of matches.
@@ -173,7 +175,9 @@ def match(pools, maps):
 
 def summary(pools, matches, n_pairs):
     """Return what `history_` tells of a round."""
-    n_possible = sum(min(map(len, sides)) for sides in pools.free.values())
+    # The smaller pool finds neighbours by chance, the more the larger the other one.
+    sizes = [list(map(len, sides)) for sides in pools.free.values()]
+    n_possible = sum(math.sqrt(first * second) for first, second in sizes)
     scores = torch.cat([found.scores for found in matches.values()])
     return {
         "n_pairs": n_pairs,

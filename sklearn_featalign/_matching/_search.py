@@ -12,6 +12,7 @@ from sklearn_featalign._matching._rounds import (
     MATCHED_SHARE,
     Alignment,
     align,
+    draw,
     group_matches,
     matched_means,
 )
@@ -49,6 +50,9 @@ def search(pools, setting, n_samples, generator, on_round=None):
     generator : torch.Generator
     on_round : callable, optional
     """
+    # Fits of more pairs than groups would take longer, and tell little more.
+    everyone = torch.arange(pools.n_known, device=pools.known[0].device)
+    pools = pools.with_known(draw(everyone, setting.n_groups, generator))
     sample = pools.sample(n_samples, generator)
 
     def run(seen, n_rounds=_JUDGING_ROUNDS):

@@ -40,15 +40,15 @@ from sklearn_featalign._torch import (
 from sklearn_featalign._views import block, frame_like, resolve_views, view_masks
 
 # With fewer unpaired rows of a view there is nothing to match.
-_FEWEST_ROWS = 20
+_FEWEST_ROWS = 50
 
 
 def inner_has(name):
     """Return a check whether the aligner has a method."""
 
     def check(self):
-        inner = getattr(self, "estimator_", None) or self._aligner()
-        getattr(inner, name)
+        inner = getattr(self, "estimator_", None)
+        getattr(self._aligner() if inner is None else inner, name)
         return True
 
     return check
@@ -72,12 +72,13 @@ class SelfTrainingAligner(
         match.
 
     max_rounds : int, default=32
-        Rounds of matching, at most. They end once most rows are matched and their
-        number no longer rises.
+        Rounds of matching, at most, and two more if `max_samples` counts. They end once
+        the number of matches no longer rises.
 
     n_groups : int, default=1000
         Largest number of groups of matches, whose means serve as pairs in a round. The
-        time of a round grows with its third power.
+        time of a round grows with its third power. Of more known pairs so many take
+        part in the rounds, a random choice.
 
     group_size : float, default=5
         Matches of a group on average, at least. Means of more matches have fewer
@@ -97,9 +98,10 @@ class SelfTrainingAligner(
         The fitted aligner.
 
     trust_ : {"worked", "unclear", "failed", "unused"}
-        Whether matching has worked. If it "failed", the aligner is fitted on the known
-        pairs alone, where there are two at least, and a warning says so. "unclear" is
-        used, with a warning. "unused" means that there was nothing to match.
+        Whether matching has worked. If it "failed", the aligner is fitted on X as it
+        is, with the known pairs alone, where there are two at least, and a warning says
+        so. "unclear" is used, with a warning. "unused" means that there was nothing to
+        match: some view has fewer than 50 unpaired rows.
 
     evidence_ : dict
         What this goes by: "share", "agreement", "gain" and "t"; see the Notes.
@@ -153,15 +155,16 @@ class SelfTrainingAligner(
     groups.
 
     **Trust.** In rows of other objects, or where networks see too differently, about
-    half of the rows find some mutual neighbour. Where more than 60 % did, matches have
-    been right. Otherwise two further runs tell, which see half of the known pairs each.
-    Of eight known pairs and more, "gain" is the share by which the rounds lower the sum
-    of the logarithms of the ranks of the half that a run has not seen, among all
-    unpaired rows, and "t" is its t-statistic. Matching has "worked" if these are .2 and
-    3 at least, and is "unclear" from .1 and 2.5 on. With fewer known pairs "agreement"
-    tells, the share of matches that the two runs have in common: .1 and .04. Without
-    any, two of three runs with other clusters are compared in this way. The thresholds
-    were set on pairs of networks where the truth is known.
+    half of the rows find some mutual neighbour. Where more than 60 % did, as a share of
+    the geometric mean of both numbers of rows, matches have been right. Otherwise two
+    further runs tell, which see half of the known pairs each. Of eight known pairs and
+    more, "gain" is the share by which the rounds lower the sum of the logarithms of the
+    ranks of the half that a run has not seen, among all unpaired rows, and "t" is its
+    t-statistic. Matching has "worked" if these are .2 and 3 at least, and is "unclear"
+    from .1 and 2.5 on. With fewer known pairs "agreement" tells, the share of matches
+    that the two runs have in common: .1 and .04. Without any, two of three runs with
+    other clusters are compared in this way. The thresholds were set on pairs of
+    networks where the truth is known.
 
     Rows are standardised by the median row and the median distance from it, and are
     matched in float32, on the device of the aligner.
@@ -248,7 +251,7 @@ class SelfTrainingAligner(
         estimator = clone(self._aligner())
         fitted = {**self._nothing_matched(), **feature_attributes(X)}
         rows, matching, n_tasks = X, None, 1
-        if has_pairs(estimator):
+        if hasattr(estimator, "views") and has_pairs(estimator):
             values = check_rows(self, X, min_samples=2, allow_nan=True)
             columns = resolve_views(
                 estimator.views, X if hasattr(X, "columns") else values
@@ -264,7 +267,7 @@ class SelfTrainingAligner(
             joined = fitted.pop("rows")
             if joined is not None:
                 rows = frame_like(joined, X) if hasattr(X, "columns") else joined
-        self._fit_estimator(estimator, rows, task)
+        self._fit_estimator(estimator, rows, task, matching is not None)
         fitted |= {"estimator_": estimator, "view_columns_": estimator.view_columns_}
         task.finish(fitted)
         set_fitted(self, fitted)
@@ -479,7 +482,9 @@ class SelfTrainingAligner(
         if trust != "worked":
             self._warn(trust, pools.n_known)
         matches = [
-            np.stack([where[u][found.first.cpu()], where[v][found.second.cpu()]], 1)
+            np.stack(
+                [where[u][to_index(found.first)], where[v][to_index(found.second)]], 1
+            )
             for (u, v), found in alignment.matches.items()
         ]
         scores = [found.scores.cpu().numpy() for found in alignment.matches.values()]
@@ -502,7 +507,7 @@ class SelfTrainingAligner(
         if alignment.share >= MATCHED_SHARE and len(columns) == 2:
             (match,) = alignment.matches.values()
             pairs = zip(where, (match.first, match.second), strict=True)
-            first, second = (rows[side.cpu()] for rows, side in pairs)
+            first, second = (rows[to_index(side)] for rows, side in pairs)
             return merge_rows(values, first, second, list(columns.values())[1])
         labels, n_groups = group_matches(
             pools,
@@ -540,12 +545,13 @@ class SelfTrainingAligner(
             )
         warnings.warn(f"{message} See trust_ and evidence_.", ConvergenceWarning, 5)
 
-    def _fit_estimator(self, estimator, rows, task):
+    def _fit_estimator(self, estimator, rows, task, is_matched):
         """Fit the aligner, under the callbacks of this fit."""
         context = task.context.subcontext(task_name="last fit")
         with warnings.catch_warnings():
             # How many pairs there are is not what the user has chosen.
-            warnings.filterwarnings("ignore", "n_landmarks=", UserWarning)
+            if is_matched:
+                warnings.filterwarnings("ignore", "n_landmarks=", UserWarning)
             if isinstance(estimator, CallbackSupportMixin):
                 with context.propagate_callback_context(estimator):
                     task.begin(context)
@@ -557,11 +563,24 @@ class SelfTrainingAligner(
 
 
 def can_match(masks):
-    """Return whether some two views have unpaired rows enough."""
-    return all(
-        min((first & ~second).sum(), (second & ~first).sum()) >= _FEWEST_ROWS
-        for first, second in combinations(masks.values(), 2)
-    )
+    """Return whether each view has unpaired rows enough, beside another view's."""
+    matched = {name for pair in matched_views(masks) for name in pair}
+    return matched == set(masks)
+
+
+def matched_views(masks):
+    """Return the pairs of views that have rows enough without the other one."""
+    return [
+        (u, v)
+        for u, v in combinations(masks, 2)
+        if min((masks[u] & ~masks[v]).sum(), (masks[v] & ~masks[u]).sum())
+        >= _FEWEST_ROWS
+    ]
+
+
+def to_index(positions):
+    """Return positions as an array, which indexes other arrays."""
+    return positions.cpu().numpy()
 
 
 def load_pools(values, columns, masks, device):
@@ -572,6 +591,7 @@ def load_pools(values, columns, masks, device):
         X = to_device(block(values, indices), device)
         blocks.append(standardise(X[torch.from_numpy(rows).to(device)]))
         where.append(rows)
+    names, pairs = list(masks), matched_views(masks)
     masks = list(masks.values())
 
     def places(view, mask):
@@ -582,7 +602,7 @@ def load_pools(values, columns, masks, device):
     known = [places(view, paired) for view in range(len(masks))]
     free = {
         (u, v): (places(u, ~masks[v]), places(v, ~masks[u]))
-        for u, v in combinations(range(len(masks)), 2)
+        for u, v in ((names.index(u), names.index(v)) for u, v in pairs)
     }
     return Pools(blocks, known, free), where
 
