@@ -86,6 +86,7 @@ MANY_TIMES = [
     "rbf views",
     "gcca views",
     "mlp closed form",
+    "self-training",
     "poisson",
     "poisson denoiser",
     "poisson network",

@@ -105,7 +105,9 @@ def assign(A, B, n_known, rng):
     from scipy.optimize import quadratic_assignment
 
     known = np.repeat(np.arange(n_known)[:, None], 2, axis=1)
-    options = {"maximize": True, "partial_match": known, "tol": 0.01, "maxiter": 60}
+    # The generator is not drawn from, and keeps SciPy from NumPy's global one.
+    options = {"maximize": True, "partial_match": known, "rng": rng}
+    options |= {"tol": 0.01, "maxiter": 60}
     starts = [profile_start(A, B, n_known)]
     n_centres = len(A) - n_known
     starts += [random_start(n_centres, rng) for _ in range(_N_STARTS - 1)]
