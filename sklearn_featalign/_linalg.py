@@ -101,9 +101,9 @@ def squared_distances(X, Y, direct=False, products=None):
     return norms.addmm_(X, Y.T, alpha=-2).clamp_(min=0)
 
 
-def every_nth(n_samples):
-    """Return a slice of evenly spaced rows, enough for a median."""
-    return slice(None, None, max(1, n_samples // _MEDIAN_ROWS))
+def every_nth(n_samples, n_rows=_MEDIAN_ROWS):
+    """Return a slice of at least so many evenly spaced rows, enough for a median."""
+    return slice(None, None, max(1, n_samples // n_rows))
 
 
 def column_medians(sample):

@@ -22,5 +22,8 @@ CACHED_WEIGHTS = 2**16
 # Numbers that are searched for NaN at a time.
 NAN_CHUNK = 2**24
 
+# Rows that are compared with landmarks or centres at a time, when rows are matched.
+MATCHED_ROWS = 4096
+
 # Rows that are converted to float64 at a time.
 FLOAT64_ROWS = 4096

@@ -213,7 +213,7 @@ def stack_views(blocks, views):
                 f"The index of view {name!r} differs from that of the first: rows of "
                 "all views are the same objects in the same order."
             )
-    return _frame_like(X, first, feature_names)
+    return frame_like(X, first, feature_names)
 
 
 def split_views(X, views):
@@ -264,7 +264,7 @@ def hide_other_views(X, name, columns):
         raise ValueError(f"No row of X has view {name!r}.")
     shown = _fill({name: own[rows]}, columns, values.shape[1])
     if hasattr(X, "columns"):
-        shown = _frame_like(shown, X, X.columns, rows)
+        shown = frame_like(shown, X, X.columns, rows)
     return shown, rows
 
 
@@ -277,18 +277,15 @@ def check_view_names(frame, name, columns, feature_names):
         )
 
 
-def _frame_like(values, frame, names, rows=slice(None)):
-    """Return a DataFrame of the same library, and for pandas with the index of rows."""
+def frame_like(values, frame, names, rows=slice(None)):
+    """Return a DataFrame of the same library, and for pandas with the index of rows.
+
+    With None in place of rows the index is a new one.
+    """
     if hasattr(frame, "iloc"):
-        return type(frame)(values, index=frame.index[rows], columns=names)
+        index = None if rows is None else frame.index[rows]
+        return type(frame)(values, index=index, columns=names)
     return type(frame)(values, schema=list(names))
-
-
-def frame_like(values, frame):
-    """Return a DataFrame of the same library with the same columns, of other rows."""
-    if hasattr(frame, "iloc"):
-        return type(frame)(values, columns=frame.columns)
-    return type(frame)(values, schema=list(frame.columns))
 
 
 def _layout(views):

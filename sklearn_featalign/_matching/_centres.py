@@ -9,7 +9,6 @@ import torch
 
 from sklearn_featalign._linalg import unit_rows
 from sklearn_featalign._matching._groups import group_means, spherical_kmeans
-from sklearn_featalign._matching._rounds import draw
 
 # Centres of each view, and fewer if there are no known pairs, or few rows.
 _N_CENTRES = 200
@@ -39,13 +38,13 @@ def guess_pairs(pools, generator):
     -------
     pairs : list of tensor of shape (n_pairs, n_features)
     """
-    everyone = torch.arange(pools.n_known, device=pools.known[0].device)
-    pools = pools.with_known(draw(everyone, _MOST_FIXED, generator))
+    pools = pools.limit_known(_MOST_FIXED, generator)
+    n_centres = count_centres(pools)
     draws = []
     for _ in range(_N_DRAWS):
         nodes = [
-            view_nodes(X, known, count_centres(pools), generator)
-            for X, known in zip(pools.blocks, pools.known, strict=True)
+            (known, draw_centres(X, n_centres, generator))
+            for X, known in zip(pools.blocks, pools.known_rows(), strict=True)
         ]
         rng = np.random.default_rng(
             int(torch.randint(2**31, (1,), generator=generator))
@@ -70,14 +69,15 @@ def count_centres(pools):
     return max(2, min(n_centres, n_rows // _ROWS_A_CENTRE))
 
 
-def view_nodes(X, known, n_centres, generator):
-    """Return the known rows of a view and centres of its rows."""
+def draw_centres(X, n_centres, generator):
+    """Return the centres of random clusters of the rows of a view.
+
+    An empty one has the origin as its centre, which is near to nothing.
+    """
     order = torch.randperm(len(X), generator=generator, device=generator.device)
     rows = X[order[:_CLUSTERED_ROWS].to(X.device)]
     labels = spherical_kmeans(unit_rows(rows), n_centres, generator)
-    means, counts = group_means(rows, labels, n_centres)
-    # An empty group has the origin as its centre, which is near to nothing.
-    return X[known].to(torch.float64), means
+    return group_means(rows, labels, n_centres)[0]
 
 
 def similarities(known, centres):

@@ -2,6 +2,7 @@
 
 import torch
 
+from sklearn_featalign import _memory
 from sklearn_featalign._linalg import unit_rows
 
 _N_ROUNDS = 4
@@ -19,7 +20,8 @@ def spherical_kmeans(Z, n_groups, generator, n_rounds=_N_ROUNDS):
 
 def nearest(Z, centres):
     """Return the index of the centre with the largest dot product."""
-    return torch.cat([(part @ centres.T).argmax(1) for part in Z.split(4096)])
+    parts = Z.split(_memory.MATCHED_ROWS)
+    return torch.cat([(part @ centres.T).argmax(1) for part in parts])
 
 
 def group_sums(X, labels, n_groups):

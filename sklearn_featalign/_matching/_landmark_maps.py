@@ -15,7 +15,13 @@ from typing import NamedTuple
 
 import torch
 
-from sklearn_featalign._linalg import column_medians, squared_distances, unit_rows
+from sklearn_featalign import _memory
+from sklearn_featalign._linalg import (
+    column_medians,
+    every_nth,
+    squared_distances,
+    unit_rows,
+)
 
 # The settings of `KernelGCCAAligner` by default; fewer components, to search faster.
 _LINEAR = 0.7
@@ -35,9 +41,6 @@ _N_AXES = 256
 
 # Rows whose median gives the origin and the unit.
 _MEDIAN_ROWS = 2000
-
-# Rows whose products are summed at a time.
-_ROWS = 4096
 
 
 class LandmarkMap(NamedTuple):
@@ -68,7 +71,7 @@ def standardise(X):
 
     Of many columns only the leading principal axes are left.
     """
-    sample = X[:: max(1, len(X) // _MEDIAN_ROWS)]
+    sample = X[every_nth(len(X), _MEDIAN_ROWS)]
     Z = X - column_medians(sample)
     # Squares of large or of tiny values are out of range.
     largest = Z.abs().max()
@@ -86,7 +89,7 @@ def leading_axes(Z):
     """Return rows along their principal axes, if they have many columns."""
     if Z.shape[1] <= _N_AXES:
         return Z
-    covariance = sum(part.T @ part for part in Z.split(_ROWS))
+    covariance = sum(part.T @ part for part in Z.split(_memory.MATCHED_ROWS))
     axes = torch.linalg.eigh(covariance.to(torch.float64)).eigenvectors
     return Z @ axes[:, -_N_AXES:].to(Z.dtype)
 

@@ -8,7 +8,7 @@ from sklearn_featalign import _memory
 from sklearn_featalign._linalg import Blocks
 
 # Neighbours that measure how near a row is to everything.
-_N_NEIGHBORS = 10
+N_NEIGHBORS = 10
 
 # Fewer matches count as so many when two sets are compared.
 _FEWEST_MATCHES = 100
@@ -35,7 +35,7 @@ def mutual_neighbors(F, G):
 
     Similarities that take too much memory are computed twice, block by block.
     """
-    similarities = similarity_blocks(F, G)
+    similarities = kept_similarities(F, G)
     hub_f, hub_g = hubness(similarities, len(G))
     partner, scores = F.new_empty(len(F), dtype=torch.int64), F.new_empty(len(F))
     best = F.new_full((len(G),), -torch.inf)
@@ -51,7 +51,7 @@ def mutual_neighbors(F, G):
     return Matches(first, partner[first], scores[first])
 
 
-def similarity_blocks(F, G):
+def kept_similarities(F, G):
     """Return slices of the rows of F with their similarities to G, as `Blocks`."""
     step = max(1, _memory.BLOCK_NUMBERS // len(G))
     slices = [slice(i, min(i + step, len(F))) for i in range(0, len(F), step)]
@@ -63,10 +63,10 @@ def hubness(similarities, n_second):
     """Return half the mean similarity of each row to its nearest ones of the other."""
     means, largest = [], None
     for _, S in similarities:
-        means.append(S.topk(min(_N_NEIGHBORS, n_second), dim=1).values.mean(1))
+        means.append(S.topk(min(N_NEIGHBORS, n_second), dim=1).values.mean(1))
         # The memory order of the transpose makes this several times faster.
         columns = S.T if largest is None else torch.cat([largest, S.T], dim=1)
-        k = min(_N_NEIGHBORS, columns.shape[1])
+        k = min(N_NEIGHBORS, columns.shape[1])
         largest = columns.contiguous().topk(k, dim=1).values
     return torch.cat(means) / 2, largest.mean(1) / 2
 

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import torch
 
+from sklearn_featalign import _memory
 from sklearn_featalign._linalg import unit_rows
 from sklearn_featalign._matching._groups import group_means, spherical_kmeans
 from sklearn_featalign._matching._landmark_maps import fit_landmark_maps
@@ -24,9 +25,6 @@ _LEAST_RISE = 0.005
 _PATIENCE = 3
 _LONG_PATIENCE = 6
 _FEWEST_UNMATCHED = 18
-
-# Rows whose features are computed at a time.
-_ROWS = 4096
 
 
 class Pools(NamedTuple):
@@ -57,14 +55,19 @@ class Pools(NamedTuple):
         """Number of free rows, in all pairs of views."""
         return sum(len(rows) for sides in self.free.values() for rows in sides)
 
-    def known_rows(self, where=slice(None)):
+    def known_rows(self):
         """Return the rows of known pairs in each view, in float64."""
         parts = zip(self.blocks, self.known, strict=True)
-        return [X[rows[where]].to(torch.float64) for X, rows in parts]
+        return [X[rows].to(torch.float64) for X, rows in parts]
 
     def with_known(self, where):
         """Return the same with some of the known pairs only; others are no pairs."""
         return self._replace(known=[rows[where] for rows in self.known])
+
+    def limit_known(self, n_pairs, generator):
+        """Return the same with at most so many random known pairs."""
+        everyone = torch.arange(self.n_known, device=self.known[0].device)
+        return self.with_known(draw(everyone, n_pairs, generator))
 
     def sample(self, n_rows, generator):
         """Return the same with at most so many random free rows of each view."""
@@ -104,9 +107,6 @@ class Alignment(NamedTuple):
         The map of each view.
     matches : dict of (int, int) to Matches
         For two views, positions in their blocks.
-    share : float
-        Mutual neighbours as a share of the rows that could have one, the geometric mean
-        of the numbers of both views.
     history : list of dict
         For each round the number of pairs of the fit, and the number, the share and the
         mean score of matches.
@@ -114,8 +114,15 @@ class Alignment(NamedTuple):
 
     maps: list
     matches: dict
-    share: float
     history: list
+
+    @property
+    def share(self):
+        """Mutual neighbours as a share of the rows that could have one.
+
+        These are the geometric mean of the numbers of both views.
+        """
+        return self.history[-1]["share"]
 
 
 def align(pools, pairs, setting, generator, on_round=None):
@@ -143,23 +150,20 @@ def align(pools, pairs, setting, generator, on_round=None):
         maps = fit_landmark_maps(joined)
         matches = match(pools, maps)
         history.append(summary(pools, matches, len(joined[0])))
-        share = history[-1]["share"]
+        alignment = Alignment(maps, matches, history)
         if on_round is not None:
             on_round()
         if has_settled(history, n_groups >= setting.n_groups):
             break
-        n_wanted = min(n_groups, setting.n_groups)
-        labels, n_found = group_matches(
-            pools, maps, matches, n_wanted, share, setting.group_size, generator
-        )
-        pairs = matched_means(pools.blocks, matches, labels, n_found)
+        limited = setting._replace(n_groups=min(n_groups, setting.n_groups))
+        pairs = grouped_means(pools, alignment, pools.blocks, limited, generator)
         n_groups *= 2
-    return Alignment(maps, matches, share, history)
+    return alignment
 
 
 def features(fitted, X):
     """Return the features of rows."""
-    return torch.cat([fitted(part) for part in X.split(_ROWS)])
+    return torch.cat([fitted(part) for part in X.split(_memory.MATCHED_ROWS)])
 
 
 def match(pools, maps):
@@ -213,18 +217,28 @@ def matches_a_group(share, group_size):
     return max(1.0, group_size * min(1.0, left))
 
 
-def group_matches(pools, maps, matches, n_groups, share, group_size, generator):
+def grouped_means(pools, alignment, blocks, setting, generator):
+    """Return the means of groups of matches, which serve as pairs.
+
+    `blocks` are the rows of the pools, standardised or as they were given.
+    """
+    labels, n_groups = group_matches(pools, alignment, setting, generator)
+    return matched_means(blocks, alignment.matches, labels, n_groups)
+
+
+def group_matches(pools, alignment, setting, generator):
     """Return the group of each match, by pairs of views, and the number of groups.
 
     Groups are near each other in what the views share.
     """
+    maps, matches, _ = alignment
     places = []
     for (u, v), found in matches.items():
         F = features(maps[u], pools.blocks[u][found.first])
         places.append(F + features(maps[v], pools.blocks[v][found.second]))
     Z = unit_rows(torch.cat(places))
-    most = int(len(Z) / matches_a_group(share, group_size))
-    n_groups = min(len(Z), max(2, min(n_groups, most)))
+    most = int(len(Z) / matches_a_group(alignment.share, setting.group_size))
+    n_groups = min(len(Z), max(2, min(setting.n_groups, most)))
     labels = spherical_kmeans(Z, n_groups, generator)
     sizes = [len(found.first) for found in matches.values()]
     return dict(zip(matches, labels.split(sizes), strict=True)), n_groups

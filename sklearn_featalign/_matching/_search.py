@@ -1,6 +1,5 @@
 """The search for matches, and the runs that tell whether it has worked."""
 
-import math
 from itertools import combinations
 from typing import NamedTuple
 
@@ -12,9 +11,7 @@ from sklearn_featalign._matching._rounds import (
     MATCHED_SHARE,
     Alignment,
     align,
-    draw,
-    group_matches,
-    matched_means,
+    grouped_means,
 )
 from sklearn_featalign._matching._trust import (
     FEWEST_RANKED,
@@ -51,8 +48,7 @@ def search(pools, setting, n_samples, generator, on_round=None):
     on_round : callable, optional
     """
     # Fits of more pairs than groups would take longer, and tell little more.
-    everyone = torch.arange(pools.n_known, device=pools.known[0].device)
-    pools = pools.with_known(draw(everyone, setting.n_groups, generator))
+    pools = pools.limit_known(setting.n_groups, generator)
     sample = pools.sample(n_samples, generator)
 
     def run(seen, n_rounds=_JUDGING_ROUNDS):
@@ -60,69 +56,64 @@ def search(pools, setting, n_samples, generator, on_round=None):
         limited = setting._replace(n_rounds=min(n_rounds, setting.n_rounds))
         return align(seen, start, limited, generator, on_round)
 
-    first = run(sample, setting.n_rounds)
-    if first.share >= MATCHED_SHARE:
-        found = Found(first, Evidence(first.share))
+    runs = [run(sample, setting.n_rounds)]
+    if runs[0].share < MATCHED_SHARE:
+        halves = split_known(sample, generator)
+        runs += [run(sample.with_known(half)) for half in halves]
+    best = max(runs, key=lambda run: run.share)
+    if best.share >= MATCHED_SHARE:
+        found = Found(best, Evidence(best.share))
     elif pools.n_known > 1:
-        found = judge_by_halves(sample, first, run, generator)
+        found = Found(runs[0], judge_by_halves(sample, halves, runs))
     else:
-        found = best_of_three(sample, [first, run(sample), run(sample)])
+        found = best_of_three(sample, runs)
     if sample.n_free < pools.n_free:
         alignment = extend(pools, found.alignment, setting, generator, on_round)
         found = found._replace(alignment=alignment)
     return found
 
 
-def extend(pools, alignment, setting, generator, on_round):
-    """Return an alignment of a sample after further rounds that match all rows."""
-    maps, matches, share, history = alignment
-    labels, n_groups = group_matches(
-        pools, maps, matches, setting.n_groups, share, setting.group_size, generator
-    )
-    pairs = matched_means(pools.blocks, matches, labels, n_groups)
-    last = setting._replace(n_rounds=_LAST_ROUNDS, n_first_groups=setting.n_groups)
-    extended = align(pools, pairs, last, generator, on_round)
-    return extended._replace(history=history + extended.history)
-
-
-def judge_by_halves(pools, first, run, generator):
-    """Return what was `Found`, with the evidence of two runs that see half each.
+def split_known(pools, generator):
+    """Return two random halves of the known pairs, or all twice if there is but one.
 
     Runs that see the same known pairs would agree about rows near these.
     """
+    if pools.n_known < 2:
+        everyone = torch.arange(pools.n_known)
+        return everyone, everyone
     order = torch.randperm(pools.n_known, generator=generator, device=generator.device)
     order = order.to(pools.known[0].device)
     middle = pools.n_known // 2
-    halves = order[:middle], order[middle:]
-    parts = [pools.with_known(half) for half in halves]
-    runs = [run(part) for part in parts]
-    best = max([first, *runs], key=lambda run: run.share)
-    if best.share >= MATCHED_SHARE:
-        return Found(best, Evidence(best.share))
-    value = agreement(*runs, pools)
+    return order[:middle], order[middle:]
+
+
+def extend(pools, alignment, setting, generator, on_round):
+    """Return an alignment of a sample after further rounds that match all rows."""
+    pairs = grouped_means(pools, alignment, pools.blocks, setting, generator)
+    last = setting._replace(n_rounds=_LAST_ROUNDS, n_first_groups=setting.n_groups)
+    extended = align(pools, pairs, last, generator, on_round)
+    return extended._replace(history=alignment.history + extended.history)
+
+
+def judge_by_halves(pools, halves, runs):
+    """Return the `Evidence` of two runs that have seen half of the known pairs each."""
+    share, further = runs[0].share, runs[1:]
+    value = agreement(*further, pools)
     if pools.n_known < FEWEST_RANKED:
-        return Found(first, Evidence(first.share, value))
-    hidden = halves[::-1]
-    before = [
-        log_ranks(pools, fit_landmark_maps(part.known_rows()), rows)
-        for part, rows in zip(parts, hidden, strict=True)
-    ]
-    after = [
-        log_ranks(pools, found.maps, rows)
-        for found, rows in zip(runs, hidden, strict=True)
-    ]
-    gain, t = gain_of(torch.cat(before), torch.cat(after))
-    return Found(first, Evidence(first.share, value, gain, t))
+        return Evidence(share, value)
+    before, after = [], []
+    for seen, hidden, run in zip(halves, halves[::-1], further, strict=True):
+        alone = fit_landmark_maps(pools.with_known(seen).known_rows())
+        before.append(log_ranks(pools, alone, hidden))
+        after.append(log_ranks(pools, run.maps, hidden))
+    return Evidence(share, value, *gain_of(torch.cat(before), torch.cat(after)))
 
 
 def best_of_three(pools, runs):
-    """Return the run that matches most rows, or agrees best with another one."""
-    best = max(runs, key=lambda run: run.share)
-    if best.share >= MATCHED_SHARE:
-        return Found(best, Evidence(best.share))
+    """Return what was `Found` without pairs: one of the two runs that agree best."""
     value, pair = max(
         ((agreement(*pair, pools), pair) for pair in combinations(runs, 2)),
         key=lambda item: item[0],
     )
     best = max(pair, key=lambda run: run.history[-1]["score"])
-    return Found(best, Evidence(best.share, value, math.nan, math.nan))
+    return Found(best, Evidence(best.share, value))

@@ -1,6 +1,7 @@
 """Any aligner, from few pairs or none, and unpaired rows of each view."""
 
 import warnings
+from functools import wraps
 from itertools import combinations
 from numbers import Integral, Real
 
@@ -12,9 +13,9 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state, get_tags
 from sklearn.utils._param_validation import HasMethods, Interval
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import _estimator_has, check_is_fitted
 
-from sklearn_featalign._base import has_pairs
+from sklearn_featalign._base import BaseAligner, has_pairs
 from sklearn_featalign._callbacks import FitTask
 from sklearn_featalign._kernels._gcca_aligner import KernelGCCAAligner
 from sklearn_featalign._matching._landmark_maps import standardise
@@ -22,19 +23,19 @@ from sklearn_featalign._matching._rounds import (
     MATCHED_SHARE,
     Pools,
     Setting,
-    group_matches,
-    matched_means,
+    grouped_means,
 )
 from sklearn_featalign._matching._search import search
 from sklearn_featalign._matching._trust import verdict
 from sklearn_featalign._mixin import TorchTransformerMixin
 from sklearn_featalign._torch import (
+    Rows,
+    as_like,
     check_rows,
     feature_attributes,
     full_like,
     resolve_device,
     set_fitted,
-    to_device,
     torch_generator,
 )
 from sklearn_featalign._views import block, frame_like, resolve_views, view_masks
@@ -43,15 +44,15 @@ from sklearn_featalign._views import block, frame_like, resolve_views, view_mask
 _FEWEST_ROWS = 50
 
 
-def inner_has(name):
-    """Return a check whether the aligner has a method."""
+def delegated(method):
+    """Return a method that asks the aligner, if it has it, with the same docstring."""
 
-    def check(self):
-        inner = getattr(self, "estimator_", None)
-        getattr(self._aligner() if inner is None else inner, name)
-        return True
+    @wraps(method)
+    def ask(self, *args, **kwargs):
+        check_is_fitted(self)
+        return getattr(self.estimator_, method.__name__)(*args, **kwargs)
 
-    return check
+    return available_if(_estimator_has(method.__name__))(ask)
 
 
 class SelfTrainingAligner(
@@ -263,10 +264,11 @@ class SelfTrainingAligner(
                 n_tasks += 3 * self.max_rounds + 2
         task = FitTask(self, X, y, max_subtasks=n_tasks)
         if matching is not None:
-            fitted |= self._match(*matching, estimator, task)
-            joined = fitted.pop("rows")
+            found, joined = self._match(*matching, estimator, task)
+            fitted |= found
             if joined is not None:
-                rows = frame_like(joined, X) if hasattr(X, "columns") else joined
+                is_frame = hasattr(X, "columns")
+                rows = frame_like(joined, X, X.columns, None) if is_frame else joined
         self._fit_estimator(estimator, rows, task, matching is not None)
         fitted |= {"estimator_": estimator, "view_columns_": estimator.view_columns_}
         task.finish(fitted)
@@ -289,119 +291,12 @@ class SelfTrainingAligner(
         check_is_fitted(self)
         return self.estimator_.transform(X)
 
-    @available_if(inner_has("transform_view"))
-    def transform_view(self, X_view, view):
-        """Return the aligned features of rows of which only one view is given.
-
-        Parameters
-        ----------
-        X_view : {array-like, tensor} of shape (n_samples, n_view_features)
-            The columns of one view.
-        view : str or int
-            Name or index of the view.
-
-        Returns
-        -------
-        X_new : {ndarray, tensor} of shape (n_samples, n_view_features_out)
-            As by the aligner.
-        """
-        check_is_fitted(self)
-        return self.estimator_.transform_view(X_view, view)
-
-    @available_if(inner_has("compile_view"))
-    def compile_view(self, view, *, dtype="float32"):
-        """Return :meth:`transform_view` of a view as a function, for serving.
-
-        Parameters
-        ----------
-        view : str or int
-            Name or index of the view.
-        dtype : {"float32", "float64"}, default="float32"
-            Precision of its output.
-
-        Returns
-        -------
-        compiled : callable
-            See :meth:`KernelGCCAAligner.compile_view`.
-        """
-        check_is_fitted(self)
-        return self.estimator_.compile_view(view, dtype=dtype)
-
-    @available_if(inner_has("translate"))
-    def translate(self, X_view, source, target):
-        """Return rows of one view as the features that another view would have.
-
-        Parameters
-        ----------
-        X_view : {array-like, tensor} of shape (n_samples, n_source_features)
-            The columns of the source view.
-        source, target : str or int
-            Names or indices of two views.
-
-        Returns
-        -------
-        X_target : {ndarray, tensor} of shape (n_samples, n_target_features)
-            See :meth:`KernelGCCAAligner.translate`.
-        """
-        check_is_fitted(self)
-        return self.estimator_.translate(X_view, source, target)
-
-    @available_if(inner_has("compile_translation"))
-    def compile_translation(self, source, target, *, dtype="float32"):
-        """Return :meth:`translate` between two views as a function, for serving.
-
-        Parameters
-        ----------
-        source, target : str or int
-            Names or indices of two views.
-        dtype : {"float32", "float64"}, default="float32"
-            Precision of its output.
-
-        Returns
-        -------
-        compiled : callable
-            See :meth:`KernelGCCAAligner.compile_view`.
-        """
-        check_is_fitted(self)
-        return self.estimator_.compile_translation(source, target, dtype=dtype)
-
-    @available_if(inner_has("score"))
-    def score(self, X, y=None):
-        """Return the top-1 accuracy of retrieval across views.
-
-        Parameters
-        ----------
-        X : {array-like, tensor} of shape (n_samples, n_features_in_)
-            Paired rows that were not used for fitting.
-        y : None
-            Ignored.
-
-        Returns
-        -------
-        score : float
-            See :meth:`KernelGCCAAligner.score`.
-        """
-        check_is_fitted(self)
-        return self.estimator_.score(X, y)
-
-    @available_if(inner_has("score_pairs"))
-    def score_pairs(self, X, score_func):
-        """Return the mean of a function of the features of two views.
-
-        Parameters
-        ----------
-        X : {array-like, tensor} of shape (n_samples, n_features_in_)
-            Paired rows that were not used for fitting.
-        score_func : callable
-            Takes the aligned features of two views, and returns a float.
-
-        Returns
-        -------
-        score : float
-            See :meth:`KernelGCCAAligner.score_pairs`.
-        """
-        check_is_fitted(self)
-        return self.estimator_.score_pairs(X, score_func)
+    transform_view = delegated(BaseAligner.transform_view)
+    compile_view = delegated(BaseAligner.compile_view)
+    score = delegated(BaseAligner.score)
+    score_pairs = delegated(BaseAligner.score_pairs)
+    translate = delegated(KernelGCCAAligner.translate)
+    compile_translation = delegated(KernelGCCAAligner.compile_translation)
 
     def get_feature_names_out(self, input_features=None):
         """Return the names of the output features.
@@ -460,9 +355,9 @@ class SelfTrainingAligner(
         }
 
     def _match(self, values, columns, masks, estimator, task):
-        """Return fitted attributes of matching, and under "rows" those to fit on.
+        """Return fitted attributes of matching, and the rows to fit on.
 
-        These are None for the rows of X alone.
+        The rows are None if they are those of X.
         """
         device = resolve_device(getattr(estimator, "device", "auto"), values)
         generator = torch_generator(check_random_state(self.random_state))
@@ -472,23 +367,30 @@ class SelfTrainingAligner(
             with task.subtask("round"):
                 pass
 
-        pools, where = load_pools(values, columns, masks, device)
-        found = search(pools, setting, int(self.max_samples), generator, on_round)
-        alignment, evidence = found
+        rows = [
+            Rows(
+                block(values, columns[name]), device, "auto", where=np.flatnonzero(has)
+            )
+            for name, has in masks.items()
+        ]
+        pools = load_pools(rows, masks)
+        alignment, evidence = search(
+            pools, setting, int(self.max_samples), generator, on_round
+        )
         trust = verdict(evidence)
-        rows = None
+        joined = None
         if trust != "failed" or pools.n_known < 2:
-            rows = self._rows_to_fit(values, columns, pools, where, found, generator)
+            joined = rows_to_fit(
+                values, columns, rows, pools, alignment, setting, generator
+            )
         if trust != "worked":
             self._warn(trust, pools.n_known)
         matches = [
-            np.stack(
-                [where[u][to_index(found.first)], where[v][to_index(found.second)]], 1
-            )
-            for (u, v), found in alignment.matches.items()
+            np.stack(matched_rows(rows, pair, found), axis=1)
+            for pair, found in alignment.matches.items()
         ]
         scores = [found.scores.cpu().numpy() for found in alignment.matches.values()]
-        return {
+        fitted = {
             "trust_": trust,
             "evidence_": evidence._asdict(),
             "matches_": np.concatenate(matches),
@@ -498,36 +400,8 @@ class SelfTrainingAligner(
                 name: np.array([entry[name] for entry in alignment.history])
                 for name in alignment.history[0]
             },
-            "rows": rows,
         }
-
-    def _rows_to_fit(self, values, columns, pools, where, found, generator):
-        """Return the rows of X with matches as further pairs."""
-        alignment = found.alignment
-        if alignment.share >= MATCHED_SHARE and len(columns) == 2:
-            (match,) = alignment.matches.values()
-            pairs = zip(where, (match.first, match.second), strict=True)
-            first, second = (rows[to_index(side)] for rows, side in pairs)
-            return merge_rows(values, first, second, list(columns.values())[1])
-        labels, n_groups = group_matches(
-            pools,
-            alignment.maps,
-            alignment.matches,
-            int(self.n_groups),
-            alignment.share,
-            self.group_size,
-            generator,
-        )
-        blocks = [
-            to_device(block(values, indices), pools.blocks[0].device)
-            for indices in columns.values()
-        ]
-        blocks = [
-            X[torch.from_numpy(rows).to(X.device)]
-            for X, rows in zip(blocks, where, strict=True)
-        ]
-        means = matched_means(blocks, alignment.matches, labels, n_groups)
-        return append_rows(values, means, columns)
+        return fitted, joined
 
     def _warn(self, trust, n_known):
         if trust == "unclear":
@@ -578,33 +452,39 @@ def matched_views(masks):
     ]
 
 
-def to_index(positions):
-    """Return positions as an array, which indexes other arrays."""
-    return positions.cpu().numpy()
-
-
-def load_pools(values, columns, masks, device):
-    """Return the `Pools` of rows, and the positions in X of the rows of each block."""
-    blocks, where = [], []
-    for name, indices in columns.items():
-        rows = np.flatnonzero(masks[name])
-        X = to_device(block(values, indices), device)
-        blocks.append(standardise(X[torch.from_numpy(rows).to(device)]))
-        where.append(rows)
-    names, pairs = list(masks), matched_views(masks)
-    masks = list(masks.values())
+def load_pools(rows, masks):
+    """Return the `Pools` of the rows of each view."""
+    names, has = list(masks), list(masks.values())
 
     def places(view, mask):
         """Return the positions in a block of rows of X that a mask selects."""
-        return torch.from_numpy(np.flatnonzero(mask[where[view]])).to(device)
+        found = np.flatnonzero(mask[rows[view].where])
+        return torch.from_numpy(found).to(rows[view].device)
 
-    paired = np.logical_and.reduce(masks)
-    known = [places(view, paired) for view in range(len(masks))]
+    paired = np.logical_and.reduce(has)
+    known = [places(view, paired) for view in range(len(has))]
     free = {
-        (u, v): (places(u, ~masks[v]), places(v, ~masks[u]))
-        for u, v in ((names.index(u), names.index(v)) for u, v in pairs)
+        (u, v): (places(u, ~has[v]), places(v, ~has[u]))
+        for u, v in ((names.index(u), names.index(v)) for u, v in matched_views(masks))
     }
-    return Pools(blocks, known, free), where
+    return Pools([standardise(own.load()) for own in rows], known, free)
+
+
+def matched_rows(rows, pair, matches):
+    """Return the positions in X of the matches of two views, for each of the two."""
+    sides = zip(pair, (matches.first, matches.second), strict=True)
+    return [rows[view].where[side.cpu().numpy()] for view, side in sides]
+
+
+def rows_to_fit(X, columns, rows, pools, alignment, setting, generator):
+    """Return the rows of X with matches as further pairs."""
+    if alignment.share >= MATCHED_SHARE and len(columns) == 2:
+        ((pair, matches),) = alignment.matches.items()
+        first, second = matched_rows(rows, pair, matches)
+        return merge_rows(X, first, second, list(columns.values())[1])
+    blocks = [own.load() for own in rows]
+    means = grouped_means(pools, alignment, blocks, setting, generator)
+    return append_rows(X, means, columns)
 
 
 def merge_rows(X, first, second, columns):
@@ -620,10 +500,7 @@ def append_rows(X, blocks, columns):
     """Return rows with further ones, of which the block of each view is given."""
     more = full_like(X[: len(blocks[0])], X.shape[1], 0.0)
     for part, indices in zip(blocks, columns.values(), strict=True):
-        if isinstance(more, torch.Tensor):
-            more[:, indices] = part.to(more)
-        else:
-            more[:, indices] = part.cpu().numpy()
+        more[:, indices] = as_like(part.cpu().numpy(), more)
     return concatenate([X, more])
 
 

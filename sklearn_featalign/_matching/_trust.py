@@ -10,12 +10,9 @@ from typing import NamedTuple
 
 import torch
 
-from sklearn_featalign._matching._neighbors import (
-    common_share,
-    hubness,
-    similarity_blocks,
-)
+from sklearn_featalign._matching._neighbors import N_NEIGHBORS, common_share
 from sklearn_featalign._matching._rounds import MATCHED_SHARE, features
+from sklearn_featalign._similarity import neighbor_means
 
 # With fewer known pairs the ranks of those that are left out tell too little.
 FEWEST_RANKED = 8
@@ -109,8 +106,9 @@ def ranks(queries, partners, F, G):
 
     F are further rows of the view of the queries. Ties count a half.
     """
-    _, hub_g = hubness(similarity_blocks(F, G), len(G))
-    _, hub_partners = hubness(similarity_blocks(F, partners), len(partners))
+    hub_g, hub_partners = (
+        neighbor_means(Y, F, min(N_NEIGHBORS, len(F))) / 2 for Y in (G, partners)
+    )
     own = (queries * partners).sum(1) - hub_partners
     S = queries @ G.T - hub_g
     above = (S > own[:, None]).sum(1)
