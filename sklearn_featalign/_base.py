@@ -55,15 +55,20 @@ class Training(NamedTuple):
         The rows that have a view, for each view.
     paired : ndarray of int
         Indices of the rows that have every view.
-    n_present : ndarray of int
-        Numbers of views that rows have.
+    present : dict of str to ndarray of bool
+        Whether rows have a view, for each view.
     """
 
     rows: Rows
     columns: dict
     views: dict
     paired: np.ndarray
-    n_present: np.ndarray
+    present: dict
+
+    @property
+    def n_present(self):
+        """Numbers of views that rows have."""
+        return count_views(self.present)
 
 
 def count_views(present):
@@ -349,7 +354,7 @@ class BaseAligner(
         }
         device = resolve_device(self.device, values)
         rows = Rows(values, device, self._row_batch_size, n_outputs)
-        return Training(rows, columns, views, paired, count_views(present))
+        return Training(rows, columns, views, paired, present)
 
     def _check_rows(self, X):
         """Check rows against those of the fit."""

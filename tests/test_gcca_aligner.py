@@ -65,9 +65,20 @@ def centred_kernels(X, X_new, c, linear):
 
 
 def definition(
-    views, new, c=0.3, linear=0.7, ridge=0.1, power=8, hub_neighbors=10, hub_axes=256
+    views,
+    new,
+    c=0.3,
+    linear=0.7,
+    ridge=0.1,
+    power=8,
+    hub_neighbors=10,
+    hub_axes=256,
+    single=None,
 ):
-    """Return rows of unit length and their hubness, for each view."""
+    """Return rows of unit length and their hubness, for each view.
+
+    Besides `views`, rows of a `single` view measure hubness.
+    """
     m = len(views[0])
     kernels = [
         centred_kernels(X, Y, c, linear) for X, Y in zip(views, new, strict=True)
@@ -95,6 +106,9 @@ def definition(
             penalised = K[np.ix_(rest, rest)] + ridge * np.eye(m - 1)
             rows[i, rest] = np.linalg.solve(penalised, K[rest, i])
         held_out.append(normalize(rows @ W))
+    if single is not None:
+        more = definition(views, single, c, linear, ridge, power)[0]
+        held_out = [np.vstack(parts) for parts in zip(held_out, more, strict=True)]
 
     def nearest(F, view):
         others = np.vstack([G for u, G in enumerate(held_out) if u != view])
@@ -155,6 +169,31 @@ def test_hubness_goes_by_the_leading_components(n_views, monkeypatch):
     for v, r in enumerate(hubs):
         column = aligner.transform_view(new[v], v)[:, -1]
         np.testing.assert_allclose(column, 1 - 0.65 * r, atol=1e-5)
+
+
+def test_rows_of_a_single_view_measure_hubness(monkeypatch):
+    views, new = make_views(n_views=2), make_views(30, 1, 2)
+    single = [make_views(40, 2, 2)[0], make_views(60, 3, 2)[1]]
+    # The linear kernel has no bandwidth, which would depend on these rows.
+    params = {"linear": 1.0, "power": 4}
+    _, hubs = definition(views, new, single=single, **params)
+    X = np.vstack(
+        [
+            np.hstack(views),
+            stack_views([single[0], None], WIDTHS[:2]),
+            stack_views([None, single[1]], WIDTHS[:2]),
+        ]
+    )
+    aligner = KernelGCCAAligner(views=WIDTHS[:2], n_landmarks=None, **params).fit(X)
+    for v, r in enumerate(hubs):
+        column = aligner.transform_view(new[v], v)[:, -1]
+        np.testing.assert_allclose(column, 1 - 0.65 * r, atol=1e-5)
+    paired = fit(views, **params).transform_view(new[0], 0)
+    assert np.abs(paired[:, -1] - aligner.transform_view(new[0], 0)[:, -1]).max() > 0.01
+    # There is room for as many of each view.
+    monkeypatch.setattr(_gcca_views, "N_KEPT", len(views[0]) + 40)
+    references = [v["reference"] for v in aligner.fit(X)._solved()["views"].values()]
+    assert [len(own["rows"]) for own in references] == [len(views[0]) + 20] * 2
 
 
 def wide_views(n_samples, seed, noise=0.4):
@@ -558,11 +597,13 @@ def test_rows_far_off_that_lack_a_view_take_no_digits_away():
     X = np.hstack(make_views(200))
     far = np.full((400, X.shape[1]), np.nan)
     far[:, :6] = 1e7 + np.random.default_rng(0).normal(size=(400, 6))
-    aligner = KernelGCCAAligner(0.2, linear=1.0, views=WIDTHS[:2], n_landmarks=None)
+    # They are hubs, or none, for rows of the other view.
+    params = {"views": WIDTHS[:2], "n_landmarks": None, "hub_neighbors": 0}
+    aligner = KernelGCCAAligner(0.2, linear=1.0, **params)
     expected = aligner.fit(X).transform(X)
     out = aligner.fit(np.vstack([X, far])).transform(X)
     np.testing.assert_allclose(out, expected, atol=1e-7)
-    aligner.set_params(linear=0.0, c=0.3)
+    aligner.set_params(linear=0.0, c=0.3, hub_neighbors=10)
     assert np.isfinite(aligner.fit(np.vstack([X, far])).transform(X)).all()
 
 

@@ -14,6 +14,7 @@ from sklearn_featalign._base import count_views, has_pairs
 from sklearn_featalign._kernels._features import (
     Projection,
     as_features,
+    extended_features,
     fit_features,
     project,
 )
@@ -22,6 +23,7 @@ from sklearn_featalign._kernels._gcca_views import (
     Setting,
     Sums,
     choose_kept,
+    choose_single,
     fit_views,
     framed,
     moments_of_rows,
@@ -125,8 +127,8 @@ class KernelGCCAAligner(LandmarkAligner):
         column indices or of column names, or a dict of any of these by name, such as
         ``{"clip": 768, "dino": 1024}``. Columns that no view selects are ignored. A
         sample lacks a view if all its columns in this view are NaN; a sample with one
-        view alone counts for the bandwidth of this view only. None is one view, without
-        missing values.
+        view alone counts for the bandwidth of this view and for hubness only. None is
+        one view, without missing values.
 
     output : {"concat", "coalesce", "mean"}, str or int, default="concat"
         Output for several views: their features side by side; the features of the first
@@ -251,9 +253,10 @@ class KernelGCCAAligner(LandmarkAligner):
     others. CSLS [4]_ subtracts a row's mean similarity to its nearest rows of the other
     view. Here these are up to 10,000 training rows, each as predicted without its own
     part in the regression, :math:`(f - h g) / (1 - h)` with h its leverage in the view
-    and g its variates. With r the mean similarity, in the 256 leading components, to
-    the `hub_neighbors` nearest rows of any other view, less its mean over these rows,
-    the column :math:`1 - .65 r` makes
+    and g its variates. Where there are fewer rows with two views or more, rows with one
+    fill up, as many of each view: they have no part to leave out. With r the mean
+    similarity, in the 256 leading components, to the `hub_neighbors` nearest rows of
+    any other view, less its mean over these rows, the column :math:`1 - .65 r` makes
 
     .. math:: \langle f(x), f(y) \rangle
               + \bigl(1 - .65 \, r(x)\bigr) \bigl(1 - .65 \, r(y)\bigr)
@@ -652,9 +655,10 @@ class KernelGCCAAligner(LandmarkAligner):
         )
         counted = np.flatnonzero(n_present >= min(2, len(features)))
         # One view alone has neither hubness nor a score.
-        kept = choose_kept(counted, indices) if len(features) > 1 else counted[:0]
-        kept = rows.at(kept).load()
-        return Sums(features, moments, kept)
+        has_others = len(features) > 1
+        kept = choose_kept(counted, indices) if has_others else counted[:0]
+        single = choose_single(training, len(kept)) if has_others else {}
+        return Sums(features, moments, rows.at(kept).load(), single)
 
     def _solve(self, sums, columns):
         """Return what the views share, from the sums over all rows."""
@@ -669,10 +673,16 @@ class KernelGCCAAligner(LandmarkAligner):
             sums.features,
             sums.moments,
             view_parts(sums.kept, columns, sums.features),
+            [
+                extended_features(X, sums.features[name])
+                for name, X in sums.single.items()
+            ],
         )
         choice = choose(data, setting)
         mixed = data.mixed(choice.linear)
-        views = fit_views(sums.features, mixed, data.kept, setting, choice.power)
+        views = fit_views(
+            sums.features, mixed, data.kept, data.single, setting, choice.power
+        )
         first = next(iter(views.values()))
         translations = None
         if self.fit_translations and len(views) > 1:
@@ -690,10 +700,11 @@ class KernelGCCAAligner(LandmarkAligner):
         check_is_fitted(self)
         if self._solution is None:
             device = resolve_device(self.device)
-            moments, kept = (
-                to_torch(self._sums[name], device) for name in ("moments", "kept")
+            moments, kept, single = (
+                to_torch(self._sums[name], device)
+                for name in ("moments", "kept", "single")
             )
-            sums = Sums(self._load_features(device), moments, kept)
+            sums = Sums(self._load_features(device), moments, kept, single)
             vars(self)["_solution"] = self._solve(sums, self.view_columns_)
         return self._solution
 

@@ -9,8 +9,8 @@ from sklearn_featalign._kernels._gcca import count_rows, fit_shared
 from sklearn_featalign._kernels._gcca_views import (
     has_hubness,
     leading,
-    left_out_rows,
     output_rows,
+    reference_rows,
 )
 from sklearn_featalign._kernels._hubness import STRENGTH, all_hubness
 from sklearn_featalign._kernels._moments import moments_of, subtract
@@ -30,6 +30,9 @@ _TEMPERATURES = (0.02, 0.04, 0.08, 0.16)
 
 # With fewer rows none are left out.
 _FEWEST_ROWS = 10
+
+# Rows of a single view that measure hubness where others are left out, at most.
+_SINGLE_ROWS = 1000
 
 
 class Choice(NamedTuple):
@@ -95,7 +98,7 @@ def choose(data, setting):
     best = None
     for share in linear:
         mixed = data.mixed(share)
-        groups = [leave_out(mixed, data.kept, rows, setting) for rows in slices]
+        groups = [leave_out(mixed, data, rows, setting) for rows in slices]
         for p in power:
             value = mean_of(log_likelihood, groups, p, setting)
             if best is None or value > best[0]:
@@ -113,8 +116,9 @@ def group_slices(n_rows, n_kept):
     return [slice(g * size, (g + 1) * size) for g in range(n_groups)], size
 
 
-def leave_out(data, F, rows, setting):
-    """Return the `Group` of a slice of rows of the stacked framed features F."""
+def leave_out(data, framed, rows, setting):
+    """Return the `Group` of a slice of the rows that `Framed` keeps."""
+    F = framed.kept
     held = data.features(F[rows])
     present = [part[:, -1] > 0 for part in held]
     rest = subtract(data.moments, moments_of(held))
@@ -122,7 +126,8 @@ def leave_out(data, F, rows, setting):
     references = None
     if has_hubness(held, setting):
         others = [F[: rows.start], F[rows.stop :]]
-        references = left_out_rows(others, data, shared)
+        single = [part[:_SINGLE_ROWS] for part in framed.single]
+        references = reference_rows(others, single, data, shared)
     maps = shared.maps.features
     predictions = [part @ M for part, M in zip(held, maps, strict=True)]
     return Group(shared.shares, predictions, present, references)

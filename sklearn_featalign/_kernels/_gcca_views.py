@@ -72,11 +72,14 @@ class Sums(NamedTuple):
         See `_moments`.
     kept : tensor of shape (n_kept, n_features)
         Some of the rows, as they were given, in random order.
+    single : dict of str to tensor of shape (n_single, n_view_features)
+        Rows of each view that have no other.
     """
 
     features: dict
     moments: dict
     kept: torch.Tensor
+    single: dict
 
 
 class GCCAView(NamedTuple):
@@ -97,6 +100,18 @@ def choose_kept(counted, landmark_indices):
     landmarks, others = order[is_landmark], order[~is_landmark]
     n_others = N_KEPT - min(len(landmarks), N_KEPT // 10)
     return np.concatenate([others[:n_others], landmarks])[:N_KEPT]
+
+
+def choose_single(training, n_kept):
+    """Return some rows of each view that have no other, as many as there is room."""
+    room = (N_KEPT - n_kept) // len(training.columns)
+    rng = np.random.RandomState(0)
+    chosen = {}
+    for name, columns in training.columns.items():
+        alone = np.flatnonzero(training.present[name] & (training.n_present == 1))
+        rows = training.rows.at(rng.permutation(alone)[:room])
+        chosen[name] = block(rows.load(), columns)
+    return chosen
 
 
 def moments_of_rows(X, device, batch_size, n_present, columns, features):
@@ -147,12 +162,16 @@ class Framed(NamedTuple):
     moments : dict
     kept : tensor of shape (n_kept, n_features)
         Stacked framed features of the rows that were kept.
+    single : list of tensor of shape (n_single, n_features + 1)
+        Extended features of rows of each view that have no other. They may be outside
+        of the span of the others, in which alone frames of both kernels agree.
     """
 
     frames: list
     widths: list
     moments: dict
     kept: torch.Tensor
+    single: list
 
     def mixed(self, linear):
         """Return the `Mixed` moments that give the linear kernels a share."""
@@ -192,8 +211,8 @@ class Mixed(NamedTuple):
         return [F[:, u] for u in extended_slices(self.ranks)]
 
 
-def framed(features, moments, F):
-    """Return `Framed` moments, with the rows of the features F, a list by view."""
+def framed(features, moments, F, single):
+    """Return `Framed` moments, with rows of the extended features F, a list by view."""
     widths = [feature.widths for feature in features.values()]
     columns = extended_slices(map(sum, widths))
     stacked = moments["stacked"]
@@ -210,7 +229,7 @@ def framed(features, moments, F):
         },
     }
     kept = torch.cat(list(map(frame_features, F, frames)), dim=1)
-    return Framed(frames, widths, moments, kept)
+    return Framed(frames, widths, moments, kept, single)
 
 
 def frame_moments(products, columns, frames):
@@ -226,15 +245,15 @@ def frame_moments(products, columns, frames):
     )
 
 
-def fit_views(features, data, kept, setting, power):
+def fit_views(features, data, kept, single, setting, power):
     """Return the fit of each view, a dict by name.
 
     Parameters
     ----------
     features : dict of str to FeatureMap
     data : Mixed
-    kept : tensor of shape (n_kept, n_features)
-        Stacked framed features of the rows that measure hubness.
+    kept, single
+        The rows that measure hubness, as in `Framed`.
     setting : Setting
     power : float
     """
@@ -242,7 +261,8 @@ def fit_views(features, data, kept, setting, power):
     matrices, rotation = output_maps(shared, power, data.bases)
     references = [None] * len(features)
     if has_hubness(features, setting):
-        rows = output_rows(left_out_rows([kept], data, shared), shared.shares, power)
+        rows = reference_rows([kept], single, data, shared)
+        rows = output_rows(rows, shared.shares, power)
         references = fit_references(
             leading(rows), setting.hub_neighbors, rotation[:HUB_AXES].T
         )
@@ -258,6 +278,17 @@ def fit_views(features, data, kept, setting, power):
 def has_hubness(views, setting):
     """Return whether rows have a column for hubness."""
     return len(views) > 1 and setting.hub_neighbors > 0
+
+
+def reference_rows(parts, single, data, shared):
+    """Return predictions of the components for the rows that measure hubness, by view.
+
+    Rows of a single view have no part in the regression that could be left out.
+    """
+    predictions = left_out_rows(parts, data, shared)
+    maps = map(unframe, shared.maps.features, data.frames)
+    more = [F @ M for F, M in zip(single, maps, strict=True)]
+    return list(map(torch.cat, zip(predictions, more, strict=True)))
 
 
 def left_out_rows(parts, data, shared):
