@@ -4,12 +4,17 @@
     python benchmarks/few_pairs.py --pairs lite1-lite2 --n-paired 30 --pools disjoint
     python benchmarks/few_pairs.py --data wordnet --pairs e5-minilm
     python benchmarks/few_pairs.py --data emoji
+    python benchmarks/few_pairs.py --known medoids
     python benchmarks/few_pairs.py --a A.npy --b B.npy --labels y.npy
 
 Each seed draws test rows, then known pairs, of which a smaller number takes the first
 ones, then a pool of unpaired rows of each network. The pools "same" are of the same
 objects in another order, and "disjoint" are of other objects. No method sees test rows,
 or knows which pools it has.
+
+With ``--known medoids`` the known pairs are no random choice: the first network's rows
+are clustered into as many clusters as there are pairs to be, and the row next to each
+centre is paired. It then is in neither pool.
 
 There are no pairs to spare for a choice of hyperparameters: each method has one setting
 for all data, which was fixed beforehand, mostly that of its paper. See _unpaired.py.
@@ -33,6 +38,9 @@ from _pairs import load_pairs, make_pair_parser
 from _runs import grid, median_text, percent, print_table, run, table, write_json
 from _unpaired import LEAST_PAIRS, METHODS, METRICS, NEED_PAIRS, load_pot
 from half_shared import accuracies
+from sklearn.cluster import KMeans
+from sklearn.metrics import pairwise_distances_argmin
+from sklearn.preprocessing import normalize
 
 from sklearn_featalign.metrics import retrieval_ranks
 
@@ -72,11 +80,35 @@ def split(n_rows, n_test, n_known, n_unpaired, pool, seed):
     return Rows(test, known, first, second)
 
 
+def pair_medoids(rows, X, n_paired, seed):
+    """Return the same rows, of which the known ones are those next to cluster centres.
+
+    X are the rows of the first network, of which the test rows are not clustered.
+    """
+    candidates = np.union1d(rows.known, rows.pool_a)
+    known = candidates[medoids(X[candidates], n_paired, seed)]
+    pools = (pool[~np.isin(pool, known)] for pool in (rows.pool_a, rows.pool_b))
+    return Rows(rows.test, known, *pools)
+
+
+def medoids(X, n_clusters, seed):
+    """Return the index of the row next to each centre, of centred rows of unit length.
+
+    There are fewer if one row is next to several centres.
+    """
+    Z = normalize(X - X.mean(0))
+    centres = KMeans(n_clusters, n_init=1, random_state=seed).fit(Z).cluster_centers_
+    return np.unique(pairwise_distances_argmin(centres, Z))
+
+
 def measure(pair, args, seed, pool, method, **setting):
     """Return the measures of a method on a pair."""
     n_rows, n_test, n_paired = len(pair.A), N_TEST.get(args.data, 2000), args.n_paired
     rows = split(n_rows, n_test, max(n_paired), args.n_unpaired, pool, seed)
-    known = pair.take(rows.known[: setting["paired rows"]])
+    n_known = setting["paired rows"]
+    if args.known == "medoids" and n_known:
+        rows = pair_medoids(rows, pair.A, n_known, seed)
+    known = pair.take(rows.known[:n_known])
     pools = pair.A[rows.pool_a], pair.B[rows.pool_b]
     start = time.perf_counter()
     *maps, notes = METHODS[method](*known, *pools, seed)
@@ -133,6 +165,7 @@ def main():
     parser = make_pair_parser(__doc__, n_paired, METHODS)
     parser.add_argument("--pools", nargs="+", choices=POOLS, default=POOLS)
     parser.add_argument("--n-unpaired", type=int, default=4850, help="at most")
+    parser.add_argument("--known", choices=("random", "medoids"), default="random")
     args = parser.parse_args()
     if args.data == "emoji":
         args.pairs = args.pairs or EMOJI_PAIRS
