@@ -43,6 +43,13 @@ from sklearn_featalign._views import block, frame_like, resolve_views, view_mask
 # With fewer unpaired rows of a view there is nothing to match.
 _FEWEST_ROWS = 50
 
+# Groups of matches in the last fit, in multiples of those in the rounds.
+_LAST_GROUP_SIZE = 2
+
+# Parameters of the last fit in place of "auto". Means of groups are no sample of the
+# rows that are to be found: those left out are found too easily.
+_IN_PLACE_OF_AUTO = {"linear": 0.7, "power": 8}
+
 
 def delegated(method):
     """Return a method that asks the aligner, if it has it, with the same docstring."""
@@ -153,7 +160,8 @@ class SelfTrainingAligner(
 
     **The last fit** takes every match as a pair if at least 60 % of the rows are
     matched, as they are if the same objects are in both views, and else the means of
-    groups.
+    groups that are twice as large as in the rounds. Left-out means would be found too
+    easily to choose by them: there ``linear="auto"`` is .7 and ``power="auto"`` is 8.
 
     **Trust.** In rows of other objects, or where networks see too differently, about
     half of the rows find some mutual neighbour. Where more than 60 % did, as a share of
@@ -380,9 +388,19 @@ class SelfTrainingAligner(
         trust = verdict(evidence)
         joined = None
         if trust != "failed" or pools.n_known < 2:
-            joined = rows_to_fit(
-                values, columns, rows, pools, alignment, setting, generator
-            )
+            if alignment.share >= MATCHED_SHARE and len(columns) == 2:
+                ((pair, found),) = alignment.matches.items()
+                _, second_view = columns.values()
+                joined = merge_rows(
+                    values, *matched_rows(rows, pair, found), second_view
+                )
+            else:
+                larger = _LAST_GROUP_SIZE * setting.group_size
+                setting = setting._replace(group_size=larger)
+                blocks = [own.load() for own in rows]
+                means = grouped_means(pools, alignment, blocks, setting, generator)
+                joined = append_rows(values, means, columns)
+                fix_choices(estimator)
         if trust != "worked":
             self._warn(trust, pools.n_known)
         matches = [
@@ -476,15 +494,11 @@ def matched_rows(rows, pair, matches):
     return [rows[view].where[side.cpu().numpy()] for view, side in sides]
 
 
-def rows_to_fit(X, columns, rows, pools, alignment, setting, generator):
-    """Return the rows of X with matches as further pairs."""
-    if alignment.share >= MATCHED_SHARE and len(columns) == 2:
-        ((pair, matches),) = alignment.matches.items()
-        first, second = matched_rows(rows, pair, matches)
-        return merge_rows(X, first, second, list(columns.values())[1])
-    blocks = [own.load() for own in rows]
-    means = grouped_means(pools, alignment, blocks, setting, generator)
-    return append_rows(X, means, columns)
+def fix_choices(estimator):
+    """Set the parameters of an aligner that it would choose by left-out rows."""
+    params = estimator.get_params(deep=False)
+    chosen = {k: v for k, v in _IN_PLACE_OF_AUTO.items() if params.get(k) == "auto"}
+    estimator.set_params(**chosen)
 
 
 def merge_rows(X, first, second, columns):
