@@ -8,6 +8,7 @@ import few_pairs
 import numpy as np
 import pytest
 from few_pairs import Rows
+from sklearn.metrics.pairwise import cosine_similarity
 
 from sklearn_featalign.metrics import retrieval_accuracy
 
@@ -99,11 +100,7 @@ def test_measures_of_a_search():
     F = rng.normal(size=(40, 5))
     G = F + 0.8 * rng.normal(size=F.shape)
     found = few_pairs.search(F, G, "cosine")
-    S = (
-        F
-        / np.linalg.norm(F, axis=1)[:, None]
-        @ (G / np.linalg.norm(G, axis=1)[:, None]).T
-    )
+    S = cosine_similarity(F, G)
     ranks = np.concatenate([(T > np.diag(S)[:, None]).sum(1) + 1 for T in (S, S.T)])
     assert found["top-1 %"] == np.mean(ranks == 1)
     assert found["MRR %"] == pytest.approx(np.mean(1 / ranks))
@@ -125,7 +122,7 @@ def test_files_of_features(known, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", argv)
     few_pairs.main()
     out = capsys.readouterr().out
-    assert "same pools of 300 rows" in out or "same pools of 2" in out
+    assert "same pools of 300 rows" in out
     runs = json.loads(paths["json"].read_text())["runs"]
     settings = [(run["method"], run["paired rows"]) for run in runs]
     assert settings == [

@@ -99,9 +99,10 @@ def aligner(n_landmarks=100, **params):
 def test_ten_pairs_do_what_all_would(seed):
     X, test, partners = problem(seed=seed)
     fitted = aligner().fit(X)
-    alone = KernelGCCAAligner(views=WIDTHS, n_landmarks=None).fit(X)
+    # Unpaired rows would measure hubness.
+    alone = KernelGCCAAligner(views=WIDTHS, n_landmarks=None).fit(X[:N_PAIRS])
     assert fitted.trust_ == "worked"
-    assert fitted.score(test) > 0.8 and alone.score(test) < 0.5
+    assert fitted.score(test) > 0.8 > 2 * alone.score(test)
     first, second = fitted.matches_.T
     assert len(np.unique(first)) == len(np.unique(second)) == len(first)
     right = partners[first - N_PAIRS] == second

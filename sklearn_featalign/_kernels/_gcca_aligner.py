@@ -680,9 +680,7 @@ class KernelGCCAAligner(LandmarkAligner):
         )
         choice = choose(data, setting)
         mixed = data.mixed(choice.linear)
-        views = fit_views(
-            sums.features, mixed, data.kept, data.single, setting, choice.power
-        )
+        views = fit_views(sums.features, mixed, data, setting, choice.power)
         first = next(iter(views.values()))
         translations = None
         if self.fit_translations and len(views) > 1:

@@ -116,9 +116,9 @@ def group_slices(n_rows, n_kept):
     return [slice(g * size, (g + 1) * size) for g in range(n_groups)], size
 
 
-def leave_out(data, framed, rows, setting):
+def leave_out(data, unmixed, rows, setting):
     """Return the `Group` of a slice of the rows that `Framed` keeps."""
-    F = framed.kept
+    F = unmixed.kept
     held = data.features(F[rows])
     present = [part[:, -1] > 0 for part in held]
     rest = subtract(data.moments, moments_of(held))
@@ -126,7 +126,7 @@ def leave_out(data, framed, rows, setting):
     references = None
     if has_hubness(held, setting):
         others = [F[: rows.start], F[rows.stop :]]
-        single = [part[:_SINGLE_ROWS] for part in framed.single]
+        single = [part[:_SINGLE_ROWS] for part in unmixed.single]
         references = reference_rows(others, single, data, shared)
     maps = shared.maps.features
     predictions = [part @ M for part, M in zip(held, maps, strict=True)]

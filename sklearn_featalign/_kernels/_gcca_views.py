@@ -105,10 +105,11 @@ def choose_kept(counted, landmark_indices):
 def choose_single(training, n_kept):
     """Return some rows of each view that have no other, as many as there is room."""
     room = (N_KEPT - n_kept) // len(training.columns)
+    has_one = training.n_present == 1
     rng = np.random.RandomState(0)
     chosen = {}
     for name, columns in training.columns.items():
-        alone = np.flatnonzero(training.present[name] & (training.n_present == 1))
+        alone = np.flatnonzero(training.present[name] & has_one)
         rows = training.rows.at(rng.permutation(alone)[:room])
         chosen[name] = block(rows.load(), columns)
     return chosen
@@ -245,15 +246,15 @@ def frame_moments(products, columns, frames):
     )
 
 
-def fit_views(features, data, kept, single, setting, power):
+def fit_views(features, data, unmixed, setting, power):
     """Return the fit of each view, a dict by name.
 
     Parameters
     ----------
     features : dict of str to FeatureMap
     data : Mixed
-    kept, single
-        The rows that measure hubness, as in `Framed`.
+    unmixed : Framed
+        Its rows measure hubness.
     setting : Setting
     power : float
     """
@@ -261,7 +262,7 @@ def fit_views(features, data, kept, single, setting, power):
     matrices, rotation = output_maps(shared, power, data.bases)
     references = [None] * len(features)
     if has_hubness(features, setting):
-        rows = reference_rows([kept], single, data, shared)
+        rows = reference_rows([unmixed.kept], unmixed.single, data, shared)
         rows = output_rows(rows, shared.shares, power)
         references = fit_references(
             leading(rows), setting.hub_neighbors, rotation[:HUB_AXES].T

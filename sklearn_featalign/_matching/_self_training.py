@@ -388,12 +388,8 @@ class SelfTrainingAligner(
         trust = verdict(evidence)
         joined = None
         if trust != "failed" or pools.n_known < 2:
-            if alignment.share >= MATCHED_SHARE and len(columns) == 2:
-                ((pair, found),) = alignment.matches.items()
-                _, second_view = columns.values()
-                joined = merge_rows(
-                    values, *matched_rows(rows, pair, found), second_view
-                )
+            if is_matched(alignment, columns):
+                joined = merge_matches(values, columns, rows, alignment)
             else:
                 larger = _LAST_GROUP_SIZE * setting.group_size
                 setting = setting._replace(group_size=larger)
@@ -403,21 +399,10 @@ class SelfTrainingAligner(
                 fix_choices(estimator)
         if trust != "worked":
             self._warn(trust, pools.n_known)
-        matches = [
-            np.stack(matched_rows(rows, pair, found), axis=1)
-            for pair, found in alignment.matches.items()
-        ]
-        scores = [found.scores.cpu().numpy() for found in alignment.matches.values()]
         fitted = {
             "trust_": trust,
             "evidence_": evidence._asdict(),
-            "matches_": np.concatenate(matches),
-            "match_scores_": np.concatenate(scores),
-            "n_rounds_": len(alignment.history),
-            "history_": {
-                name: np.array([entry[name] for entry in alignment.history])
-                for name in alignment.history[0]
-            },
+            **alignment_attributes(alignment, rows),
         }
         return fitted, joined
 
@@ -492,6 +477,35 @@ def matched_rows(rows, pair, matches):
     """Return the positions in X of the matches of two views, for each of the two."""
     sides = zip(pair, (matches.first, matches.second), strict=True)
     return [rows[view].where[side.cpu().numpy()] for view, side in sides]
+
+
+def alignment_attributes(alignment, rows):
+    """Return the fitted attributes that tell what was matched, and in which rounds."""
+    matches, history = alignment.matches, alignment.history
+    pairs = [
+        np.stack(matched_rows(rows, pair, found), axis=1)
+        for pair, found in matches.items()
+    ]
+    return {
+        "matches_": np.concatenate(pairs),
+        "match_scores_": torch.cat([m.scores for m in matches.values()]).cpu().numpy(),
+        "n_rounds_": len(history),
+        "history_": {
+            name: np.array([entry[name] for entry in history]) for name in history[0]
+        },
+    }
+
+
+def is_matched(alignment, columns):
+    """Return whether matches are pairs of the last fit, and not means of groups."""
+    return alignment.share >= MATCHED_SHARE and len(columns) == 2
+
+
+def merge_matches(X, columns, rows, alignment):
+    """Return the rows of X in which each match of two views is one row."""
+    ((pair, matches),) = alignment.matches.items()
+    _, second_view = columns.values()
+    return merge_rows(X, *matched_rows(rows, pair, matches), second_view)
 
 
 def fix_choices(estimator):
