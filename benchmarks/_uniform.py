@@ -33,7 +33,20 @@ def published_flow(random_state, **training):
 def network_flow(random_state, **training):
     """Return a flow whose field is a network."""
     field = PoissonField(**training)
-    return PoissonUniformizer(output="flow", field=field, random_state=random_state)
+    return PoissonUniformizer(
+        output="flow",
+        field=field,
+        scaling="whiten",
+        n_steps=24,
+        random_state=random_state,
+    )
+
+
+def exact_flow():
+    """Return the flow of whitened rows along the field of all rows."""
+    return PoissonUniformizer(
+        output="normal", scaling="whiten", n_charges=None, n_steps=24
+    )
 
 
 class RBIG(TransformerMixin, BaseEstimator):

@@ -29,7 +29,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import QuantileTransformer, StandardScaler
 
-from sklearn_featalign import PoissonDenoiser, PoissonUniformizer
+from sklearn_featalign import PoissonDenoiser
 
 C_GRID = (0.01, 0.1, 1.0, 10.0, 100.0)
 MAX_ITER = 300
@@ -79,7 +79,7 @@ def methods(X, seed):
             **_uniform.PFGM, random_state=seed
         ),
         "network, E_x / E_z": _uniform.network_flow(random_state=seed),
-        "exact flow": PoissonUniformizer(output="normal"),
+        "exact flow": _uniform.exact_flow(),
         "exact flow, contracted": PoissonDenoiser(),
     }
 

@@ -71,7 +71,7 @@ def run_field(args):
     evaluations = time_evaluations(n_rows, (2, 3, 4, 8), n_rounds)
     return {
         "Evaluations of the field, float64": evaluations,
-        "Charges that a row sees": time_compressed(n_rows, n_charges, (2, 3, 4)),
+        "All rows, or cells, as charges": time_compressed(n_rows, n_charges, (2, 3, 4)),
         "Flows": time_flows(args.n_flowing, 4, n_charges),
     }
 

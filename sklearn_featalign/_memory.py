@@ -15,9 +15,11 @@ BLOCK_NUMBERS = 2**22
 KEPT_BYTES = 2**27
 
 # Affinities are summed, and field weights are multiplied up, in pieces of this many
-# numbers, which stay in the processor's cache between operations.
+# numbers, which stay in the processor's cache between operations. Blocks of field
+# weights have so many numbers on the CPU.
 CACHED_AFFINITIES = 2**18
 CACHED_WEIGHTS = 2**16
+BLOCK_WEIGHTS = 2**19
 
 # Numbers that are searched for NaN at a time.
 NAN_CHUNK = 2**24

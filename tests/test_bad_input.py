@@ -131,6 +131,7 @@ OF_FLOW = {
     "random_state": ["seed", -1.5],
 }
 OF_UNIFORMIZER = OF_FLOW | {
+    "n_charges": [0, 2.5, "all"],
     "output": ["sphere", None, "auto"],
     "field": ["charges", "network", None],
     "radius": [0, -1.0, np.nan, None],

@@ -98,9 +98,7 @@ def test_tensors_of_the_device_give_such(dtype, name):
             out = getattr(aligner, method)(taken)
             if isinstance(expected[method], torch.Tensor):
                 assert out.device == rows.device and out.dtype == dtype
-                # Where a row sees the charges of its region, the host knows which.
-                of_regions = 6 if name == "poisson compressed" else 0
-                assert ledger.to_host <= before + of_regions
+                assert ledger.to_host <= before
                 out = out.cpu()
             assert_same(name, out, expected[method])
         assert rows.is_cuda
@@ -147,10 +145,8 @@ def test_each_batch_is_copied_once_each_way_and_nobody_waits(name):
         assert not ledger.in_flight
     (there, back, blocking), (there_5, back_5, blocking_5) = copies.values()
     assert blocking == blocking_5
-    if name != "poisson compressed":
-        # Whose batches are those of regions.
-        assert there_5 - there == back_5 - back == 3 * n_blocks
-        assert back == 2 * n_blocks
+    assert there_5 - there == back_5 - back == 3 * n_blocks
+    assert back == 2 * n_blocks
 
 
 def test_rows_of_the_device_are_waited_for_on_the_cpu():
@@ -179,14 +175,12 @@ def test_no_wait_for_the_device_in_transform(name):
     many = np.tile(X, (10, 1))
     whole = count_waits(aligner.transform, many)
     if isinstance(aligner, PoissonUniformizer | PoissonDenoiser):
-        # torchdiffeq compares the time with the end after each step, in each region.
-        n_regions = len(aligner._regions["centers"]) if aligner._regions else 1
-        assert whole == count_waits(aligner.transform, X) <= 20 * n_regions
-        if n_regions == 1:
-            aligner.set_params(batch_size=300)
-            of_checks = 1
-            batches = count_waits(aligner.transform, many) - of_checks
-            assert batches == 4 * (whole - of_checks)
+        # torchdiffeq compares the time with the end after each step.
+        assert whole == count_waits(aligner.transform, X) <= 20
+        aligner.set_params(batch_size=300)
+        of_checks = 1
+        batches = count_waits(aligner.transform, many) - of_checks
+        assert batches == 4 * (whole - of_checks)
     else:
         if "landmarks" in aligner.get_params():
             aligner.set_params(batch_size=50)

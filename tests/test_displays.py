@@ -209,7 +209,10 @@ def test_curves_share_axes_and_differ():
 @pytest.mark.parametrize("output", ["cube", "normal", "flow"])
 def test_rows_flow_to_the_square(output):
     X, y = make_moons(80, noise=0.1, random_state=0)
-    uniformizer = PoissonUniformizer(output=output, n_steps=48).fit(X[:60])
+    uniformizer = PoissonUniformizer(
+        output=output, scaling="whiten", n_charges=None, n_steps=48
+    )
+    uniformizer.fit(X[:60])
     display = FlowDisplay.from_estimator(uniformizer, X, y, n_points=9, n_lines=3)
     assert display.paths.shape == (80, 9, 2) and display.lines.shape == (9, 9, 2)
     assert uniformizer.output == output

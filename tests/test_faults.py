@@ -36,9 +36,7 @@ def test_an_interrupted_refit_leaves_the_old_fit_usable(aligner, monkeypatch):
     monkeypatch.setattr(
         "sklearn_featalign._half_shared._losses.batch_affinity", interrupt
     )
-    monkeypatch.setattr(
-        "sklearn_featalign._poisson._transformer.metric_factor", interrupt
-    )
+    monkeypatch.setattr("sklearn_featalign._poisson._transformer.unit_of", interrupt)
     with pytest.raises(KeyboardInterrupt):
         aligner.fit(fewer_columns(X, aligner))
     np.testing.assert_array_equal(aligner.transform(X), before)

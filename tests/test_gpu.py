@@ -32,7 +32,7 @@ def test_one_fit_gives_the_same_on_both_devices(aligner):
 def test_fits_of_both_devices_agree(aligner):
     X, X_new = blobs(), blobs(1)
     if getattr(aligner, "n_charges", None):
-        # Rounding may lead k-means elsewhere.
+        # Rounding may move a row to another cell.
         aligner.set_params(n_charges=None)
     cpu, gpu = (clone(aligner).set_params(device=d).fit(X) for d in ("cpu", "cuda"))
     if hasattr(gpu, "loss_curve_"):

@@ -57,6 +57,7 @@ PURE = [
     "_poisson._heights",
     "_poisson._hemisphere",
     "_poisson._projected",
+    "_poisson._quantiles",
     "_poisson._whitening",
 ]
 

@@ -10,18 +10,23 @@ from scipy.spatial.distance import cdist
 from scipy.special import softmax
 
 from sklearn_featalign._poisson._charges import (
+    Charges,
     augment_charges,
+    charges_in_plane,
     coincident_charges,
     field,
     mean_charge,
     mean_charge_by_powers,
     power_,
-    powers_are_safe,
+    safe_height,
 )
 from sklearn_featalign._poisson._flow import follow, integrate
 from sklearn_featalign._poisson._heights import (
     data_size,
+    depths_below,
+    neighbor_distances,
     perplexity_height,
+    root,
     sample_charges,
     spacing_height,
 )
@@ -41,6 +46,12 @@ def make_charges(n_charges=20, d=3, seed=0):
     return torch.from_numpy(rng.normal(size=(n_charges, d))), counts.log()
 
 
+def sunk(places, log_counts, seed=2):
+    """Return charges at depths of their own, below the plane and above it."""
+    depths = np.random.default_rng(seed).uniform(-0.005, 0.5, size=len(places))
+    return Charges(places, log_counts, torch.from_numpy(depths))
+
+
 def make_points(n_samples=10, d=3, seed=1):
     return torch.from_numpy(np.random.default_rng(seed).normal(size=(n_samples, d)))
 
@@ -53,51 +64,66 @@ def true_field(x, r, charges, counts):
     return weights @ steps
 
 
+def true_slope(x, r, charges):
+    """Return r E_x / E_r of charges below a plane, as it is written down."""
+    places, log_counts, depths = (values.numpy() for values in charges)
+    steps = np.column_stack([x - places, r + depths])
+    d = places.shape[1]
+    weights = np.exp(log_counts) / np.linalg.norm(steps, axis=1) ** (d + 1)
+    E = weights @ steps
+    return r * E[:-1] / E[-1]
+
+
+@pytest.mark.parametrize("is_sunk", [False, True])
 @pytest.mark.parametrize("height", [0.01, 1.0, 100.0])
-def test_the_mean_charge_is_what_the_field_points_away_from(height):
-    charges, log_counts = make_charges()
+def test_the_mean_charge_is_what_the_field_points_away_from(height, is_sunk):
+    charges = (sunk if is_sunk else charges_in_plane)(*make_charges())
     X = make_points()
-    Y = mean_charge(X, height, charges, log_counts)
-    counts = log_counts.exp().numpy()
+    Y = mean_charge(X, height, charges)
     for x, y in zip(X.numpy(), Y.numpy(), strict=True):
-        E = true_field(x, height, charges.numpy(), counts)
-        np.testing.assert_allclose(x - y, height * E[:-1] / E[-1], rtol=1e-9)
+        np.testing.assert_allclose(x - y, true_slope(x, height, charges), rtol=1e-8)
 
 
+@pytest.mark.parametrize("is_sunk", [False, True])
 @pytest.mark.parametrize("d", [1, 2, 3, 4, 5, 6, 7, 8, 13, 22])
 @pytest.mark.parametrize("height", [0.01, 1.0, 100.0])
-def test_the_mean_charge_by_powers(d, height):
-    charges, log_counts = make_charges(d=d)
-    assert powers_are_safe(height, float(charges.norm(dim=1).max()), d)
+def test_the_mean_charge_by_powers(d, height, is_sunk, monkeypatch):
+    # Rows are in several blocks.
+    monkeypatch.setattr("sklearn_featalign._memory.BLOCK_WEIGHTS", 60)
+    places, log_counts = make_charges(d=d)
+    charges = (sunk if is_sunk else charges_in_plane)(places, log_counts)
+    assert height - 0.005 * is_sunk >= safe_height(float(places.norm(dim=1).max()), d)
     # On a charge, among them, far away and very far away.
-    X = torch.cat([charges[:3], make_points(d=d), 1e6 * make_points(5, d)])
+    X = torch.cat([places[:3], make_points(d=d), 1e6 * make_points(5, d)])
     X = torch.cat([X, 1e100 * make_points(2, d)])
-    table = augment_charges(charges, log_counts)
-    own = coincident_charges(X, charges, log_counts, 1e-6)
+    table = augment_charges(charges)
+    own = coincident_charges(X, places, log_counts, 1e-6)
     assert (own[1][:3] < 0).all() and (own[1][3:] == 0).all()
     for r in (height, torch.tensor(height, dtype=torch.float64)):
         for chosen in (None, own):
             Y = mean_charge_by_powers(X, r, table, chosen)
-            expected = mean_charge(X, height, charges, log_counts, chosen)
+            expected = mean_charge(X, height, charges, chosen)
             torch.testing.assert_close(Y, expected, rtol=1e-7, atol=1e-9)
-    counts = log_counts.exp().numpy()
     Y = mean_charge_by_powers(X[3:8], height, table)
     for x, y in zip(X[3:8].numpy(), Y.numpy(), strict=True):
-        E = true_field(x, height, charges.numpy(), counts)
-        np.testing.assert_allclose(x - y, height * E[:-1] / E[-1], rtol=1e-7)
+        np.testing.assert_allclose(x - y, true_slope(x, height, charges), rtol=1e-7)
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 @pytest.mark.parametrize("d", [2, 3, 8, 30, 200])
-def test_where_powers_are_called_safe_they_are_exact(d):
-    charges, log_counts = make_charges(100, d)
-    reach = float(charges.norm(dim=1).max())
-    heights = reach * 10.0 ** np.arange(-9, 3, 0.25)
-    safe = [h for h in heights if powers_are_safe(h, reach, d)]
-    assert safe and safe[0] > heights[0]
-    X = torch.cat([charges, make_points(d=d), 1e3 * make_points(d=d)])
-    Y = mean_charge_by_powers(X, safe[0], augment_charges(charges, log_counts))
-    expected = mean_charge(X, safe[0], charges, log_counts)
-    torch.testing.assert_close(Y, expected, rtol=1e-4, atol=1e-4)
+def test_where_powers_are_called_safe_they_are_exact(d, dtype):
+    places, log_counts = make_charges(100, d)
+    charges = charges_in_plane(places, log_counts)
+    reach = float(places.norm(dim=1).max())
+    lowest = safe_height(reach, d, dtype)
+    assert 0 < lowest < 30 * reach
+    X = torch.cat([places, make_points(d=d), 1e3 * make_points(d=d)])
+    most = 1e-4
+    if dtype == torch.float32:
+        lowest, most = 30 * lowest, 1e-3
+    Y = mean_charge_by_powers(X, lowest, augment_charges(charges, dtype))
+    expected = mean_charge(X, lowest, charges)
+    torch.testing.assert_close(Y, expected, rtol=most, atol=most)
 
 
 def test_powers_of_many_numbers(monkeypatch):
@@ -109,9 +135,9 @@ def test_powers_of_many_numbers(monkeypatch):
 
 
 def test_nothing_overflows_in_hundreds_of_dimensions():
-    charges, log_counts = make_charges(d=600)
+    charges = charges_in_plane(*make_charges(d=600))
     for X in (make_points(d=600) * 1e-3, make_points(d=600) * 1e60):
-        assert mean_charge(X, 1e-3, charges, log_counts).isfinite().all()
+        assert mean_charge(X, 1e-3, charges).isfinite().all()
 
 
 def test_a_row_on_a_charge_takes_one_row_off_it():
@@ -123,13 +149,14 @@ def test_a_row_on_a_charge_takes_one_row_off_it():
     np.testing.assert_allclose(
         own[1][:, 0], [-np.inf, np.log(2 / 3), np.log(1 / 2), -np.inf, 0], atol=1e-12
     )
-    Y = mean_charge(X, 0.7, charges, counts.log(), own)
+    Y = mean_charge(X, 0.7, charges_in_plane(charges, counts.log()), own)
     for i in range(5):
         left = counts.clone()
         if i < 4:
             left[i] -= 1
         kept = left > 0
-        expected = mean_charge(X[[i]], 0.7, charges[kept], left[kept].log())
+        others = charges_in_plane(charges[kept], left[kept].log())
+        expected = mean_charge(X[[i]], 0.7, others)
         torch.testing.assert_close(Y[[i]], expected)
 
 
@@ -139,7 +166,7 @@ def test_the_lines_of_one_charge_are_straight():
     X = make_points(d=2)
 
     def mean(X, height):
-        return mean_charge(X, height, charge, torch.zeros(1).double())
+        return mean_charge(X, height, charges_in_plane(charge, torch.zeros(1).double()))
 
     out = follow(mean, X, 0.1, 5.0, 1.0, "rk4", 200)
     torch.testing.assert_close(out - charge, 50 * (X - charge), rtol=1e-6, atol=1e-6)
@@ -149,7 +176,8 @@ def test_the_lines_of_one_charge_are_straight():
 
 def two_charges(X, height):
     charges = torch.tensor([[1.0, 0.0], [-1.0, 0.5]], dtype=torch.float64)
-    return mean_charge(X, height, charges, torch.tensor([0.0, 0.7]).double())
+    log_counts = torch.tensor([0.0, 0.7]).double()
+    return mean_charge(X, height, charges_in_plane(charges, log_counts))
 
 
 def reference_line(x, start, end):
@@ -207,19 +235,38 @@ def in_batches_of_seven(charges):
     return sample_charges(charges).split(7)
 
 
-def spacing(charges):
-    return spacing_height(in_batches_of_seven(charges), charges, 1.0)
-
-
 def test_the_spacing_height_follows_the_fifth_neighbor():
     charges, _ = make_charges(300, 4)
     fifth = np.sort(cdist(charges, charges), axis=1)[:, 5]
-    expected = np.sort(fifth)[(len(fifth) - 1) // 2] / 4 / 4**0.25
-    assert spacing(charges) == pytest.approx(expected)
+    distances = neighbor_distances(in_batches_of_seven(charges), charges)
+    np.testing.assert_allclose(distances, fifth)
+    middle = np.sort(fifth)[(len(fifth) - 1) // 2]
+    height = spacing_height(distances, 4, 1.0)
+    assert height == pytest.approx(middle / 5 / 4**0.25)
+    # Charges are seen from a height in proportion to the distance, within limits.
+    depths = depths_below(height, distances).numpy()
+    np.testing.assert_allclose(height + depths, height * fifth / middle)
+    wide = torch.tensor([1e-9, 1.0, 1.0, 1.0, 1e9], dtype=torch.float64)
+    np.testing.assert_allclose(2 + depths_below(2.0, wide), [0.5, 2, 2, 2, 32])
+    assert (depths_below(2.0, wide * 0) == 0).all()
     # Of two charges there is one neighbour; a floor holds where all but coincide.
-    assert spacing(charges[:2]) > 0.1
-    close = torch.cat([charges, charges + 1e-12])
-    assert spacing(close[::300][:2]) == 1e-6
+    assert neighbor_distances([charges[:2]], charges[:2])[0] == pytest.approx(
+        float((charges[0] - charges[1]).norm())
+    )
+    assert spacing_height(wide[:1], 4, 1.0) == 1e-6
+
+
+@pytest.mark.parametrize("goal", [-9.0, -0.3, 0.0, 2.0, 9.0])
+def test_a_root_or_the_nearest_end(goal):
+    calls = []
+
+    def function(x):
+        calls.append(x)
+        return np.sinh(x) - np.sinh(goal)
+
+    expected = np.clip(goal, -4, 4)
+    assert root(function, -4, 4) == pytest.approx(expected, abs=1e-7)
+    assert len(calls) < 40
 
 
 @pytest.mark.parametrize("perplexity", [30, 100])

@@ -5,15 +5,17 @@ import pytest
 import torch
 from scipy.linalg import sqrtm
 from scipy.spatial.distance import cdist
+from scipy.stats import norm, rankdata
 
+from sklearn_featalign._poisson._quantiles import to_scores
 from sklearn_featalign._poisson._whitening import (
     column_lengths,
     fit_coordinates,
     from_columns,
     from_coordinates,
-    metric_factor,
     to_columns,
     to_coordinates,
+    unit_of,
 )
 
 
@@ -63,7 +65,7 @@ HARD_ROWS = {
 }
 
 
-@pytest.mark.parametrize("scaling", ["whiten", "view"])
+@pytest.mark.parametrize("scaling", ["quantile", "whiten", "view"])
 @pytest.mark.parametrize("case", HARD_ROWS)
 def test_there_and_back(case, scaling):
     X = HARD_ROWS[case]
@@ -106,15 +108,33 @@ def test_what_rounding_made_is_not_whitened():
     assert len(coordinates.scale) == 6
 
 
-@pytest.mark.parametrize("case", ["plain", "equal columns", "tiny", "huge"])
-@pytest.mark.parametrize("scaling", ["whiten", "view"])
-def test_metric_factor_has_the_distances_of_rows(case, scaling):
+@pytest.mark.parametrize("case", ["plain", "constant column", "tiny", "huge"])
+def test_the_unit_of_a_view(case):
     X = HARD_ROWS[case]
-    rows, coordinates = fit(X, scaling)
-    factor, unit = metric_factor(coordinates)
-    Z = (to_coordinates(rows, coordinates) @ factor).numpy()
+    rows, coordinates = fit(X, "view")
+    Z = to_coordinates(rows, coordinates).numpy()
+    unit = unit_of(coordinates)
     expected = cdist(X / unit, X / unit)
     np.testing.assert_allclose(cdist(Z, Z), expected, rtol=1e-7, atol=1e-12)
+
+
+def test_columns_of_normal_scores_are_whitened():
+    X = np.exp(make_rows() / 50)
+    rows, coordinates = fit(X, "quantile")
+    Z = to_coordinates(rows, coordinates)
+    np.testing.assert_allclose(np.cov(Z.T), np.eye(5), atol=1e-9)
+    # As monotone functions of columns do not change ranks.
+    scores = to_scores(rows, coordinates.quantiles).numpy()
+    expected = norm.ppf((rankdata(X, axis=0) - 0.5) / len(X))
+    assert np.abs(scores - expected).mean() < 0.05
+    np.testing.assert_allclose(
+        Z.norm(dim=1), np.sqrt(np.square(whitened(scores)).sum(1)), rtol=1e-9
+    )
+
+
+def whitened(Z):
+    Z = Z - Z.mean(0)
+    return Z @ np.linalg.inv(np.linalg.cholesky(np.cov(Z.T))).T
 
 
 def test_rows_without_spread_are_refused():

@@ -9,41 +9,52 @@ so that a line of force obeys
 
 .. math:: \frac{dx}{d \ln r} = r \frac{E_x}{E_r} = x - \hat y(x, r)
 
-with :math:`\hat y` the mean of the charges under the weights of the sum. These weights
-are computed from powers of distances where float64 holds the powers, and from their
+with :math:`\hat y` the mean of the charges under the weights of the sum. A charge may
+lie below the plane: with depths :math:`s_j` the height above it is :math:`r + s_j`, and
+
+.. math:: \frac{dx}{d \ln r} = \frac{r (x - \hat y)}{r + \hat s}
+
+with the mean :math:`\hat s` of the depths. The functions return x less this, which is
+:math:`\hat y` without depths, and take part in the same equation. Weights are computed
+from powers of distances where the floating-point numbers hold these, and from their
 logarithms elsewhere, so that nothing overflows in hundreds of dimensions.
 
 Source: Xu, Liu, Tegmark and Jaakkola (2022), "Poisson flow generative models".
 """
+
+from typing import NamedTuple
 
 import torch
 
 from sklearn_featalign import _memory
 from sklearn_featalign._linalg import squared_distances, squared_norms
 
-# The field is a sum of powers only if squared heights are at least this share of
-# squared distances, and if the powers of that share are at least this number.
-_SMALLEST_SHARE = 1e-10
-_SMALLEST_POWER = 1e-290
+# The field is a sum of powers only if squared heights are at least the first share of
+# squared distances, and if the powers of that share are at least the second number. In
+# float32 outputs then differ by some 1e-6 from those in float64.
+_SMALLEST = {torch.float64: (1e-10, 1e-280), torch.float32: (1e-6, 1e-26)}
 
 
-def log_field_weights(X, height, charges, log_counts):
-    """Return the logarithms of the weights in the sum of the field.
+class Charges(NamedTuple):
+    """Charges below a plane, or in it.
 
-    Parameters
+    Attributes
     ----------
-    X : tensor of shape (n_samples, n_features)
-    height : float, tensor of shape () or (n_samples, 1)
-    charges : tensor of shape (n_charges, n_features)
+    places : tensor of shape (n_charges, n_features)
     log_counts : tensor of shape (n_charges,)
         Logarithms of how many rows each charge stands for.
-
-    Returns
-    -------
-    L : tensor of shape (n_samples, n_charges)
+    depths : tensor of shape (n_charges,)
+        Depths below the plane; above it if negative.
     """
-    D = squared_distances(X, charges)
-    return log_weights_(D, height, charges.shape[1], log_counts)
+
+    places: torch.Tensor
+    log_counts: torch.Tensor
+    depths: torch.Tensor
+
+
+def charges_in_plane(places, log_counts):
+    """Return charges that are no deeper than the plane."""
+    return Charges(places, log_counts, torch.zeros_like(log_counts))
 
 
 def log_weights_(D, height, d, log_counts):
@@ -51,43 +62,62 @@ def log_weights_(D, height, d, log_counts):
     return D.add_(height**2).log_().mul_(-(d + 1) / 2).add_(log_counts)
 
 
-def mean_charge(X, height, charges, log_counts, own=None):
+def mean_charge(X, height, charges, own=None):
     """Return the mean of the charges under the field weights at each row.
 
-    The arguments are those of `log_field_weights`; `own` is as from
-    `coincident_charges`.
+    Parameters
+    ----------
+    X : tensor of shape (n_samples, n_features)
+    height : float or tensor of shape ()
+    charges : Charges
+    own : tuple of tensors of shape (n_samples, 1), optional
+        As from `coincident_charges`.
     """
-    L = log_field_weights(X, height, charges, log_counts)
+    D = squared_distances(X, charges.places)
+    heights = height + charges.depths
+    L = log_weights_(D, heights, X.shape[1], charges.log_counts)
     if own is not None:
         L.scatter_add_(1, *own)
-    return L.softmax(1) @ charges
+    W = L.softmax(1)
+    return towards(X, height, W @ charges.places, W @ charges.depths[:, None])
 
 
-def augment_charges(charges, log_counts):
+def towards(X, height, places, depths):
+    """Return x less its slope, for the mean places and depths of charges."""
+    return (depths * X + height * places) / (height + depths)
+
+
+def augment_charges(charges, dtype=torch.float64):
     """Return charges in the form that `mean_charge_by_powers` takes.
 
     Returns
     -------
     augmented : tuple of tensors
-        The first, of shape (n_features + 2, n_charges), has the column :math:`(-2y, 1,
-        |y|^2)` for a charge y; the second, of shape (n_charges, n_features + 1), has
-        the row :math:`(w y, w)` for a charge of w rows; the third is the largest
-        :math:`|y|^2`.
+        The first, of shape (n_features + 3, n_charges), has the column :math:`(-2y, 1,
+        |y|^2 + s^2, 2s)` for a charge y at the depth s; the second, of shape
+        (n_charges, n_features + 2), has the row :math:`(w y, w s, w)` for a charge of w
+        rows; the third is the largest :math:`|y|^2 + s^2`. The first two have the dtype
+        of the weights.
     """
-    squares = squared_norms(charges)[:, None]
-    counts = log_counts.exp()[:, None]
-    left = torch.cat([-2 * charges, torch.ones_like(squares), squares], dim=1)
-    right = torch.cat([counts * charges, counts], dim=1)
-    return left.T.contiguous(), right, squares.max()
+    places, depths = charges.places, charges.depths[:, None]
+    squares = squared_norms(places)[:, None] + depths**2
+    counts = charges.log_counts.exp()[:, None]
+    left = torch.cat(
+        [-2 * places, torch.ones_like(squares), squares, 2 * depths], dim=1
+    )
+    right = torch.cat([counts * places, counts * depths, counts], dim=1)
+    return left.T.contiguous().to(dtype), right.to(dtype), squares.max()
 
 
-def powers_are_safe(height, max_norm, d):
-    """Return whether `mean_charge_by_powers` is exact from a height upwards.
+def safe_height(reach, d, dtype=torch.float64):
+    """Return the height from which on `mean_charge_by_powers` is exact enough.
 
-    This depends on the largest norm of a charge and the number d of dimensions.
+    This depends on the largest distance of a charge from the origin, the number d of
+    dimensions and the dtype of the weights.
     """
-    share = height**2 / (2 * max_norm**2 + height**2)
-    return share > _SMALLEST_SHARE and share ** (d + 1) > _SMALLEST_POWER
+    share, power = _SMALLEST[dtype]
+    share = max(share, power ** (2 / (d + 1)))
+    return reach * (2 * share / (1 - share)) ** 0.5
 
 
 def mean_charge_by_powers(X, height, augmented, own=None, memory=None):
@@ -95,7 +125,7 @@ def mean_charge_by_powers(X, height, augmented, own=None, memory=None):
 
     This takes two matrix products with a few multiplications in between. Squares are in
     units of :math:`|x|^2 + r^2 + \max |y|^2`, so that their powers stay in the range
-    of float64 unless the height is small beside the charges: see `powers_are_safe`.
+    of the dtype unless the height is small beside the charges: see `safe_height`.
 
     Parameters
     ----------
@@ -105,24 +135,43 @@ def mean_charge_by_powers(X, height, augmented, own=None, memory=None):
         As from `augment_charges`.
     own : tuple of tensors of shape (n_samples, 1), optional
         As from `coincident_charges`.
-    memory : tensor of shape (n_samples, n_charges), optional
-        The weights are computed here: a new allocation takes longer than they do.
+    memory : tensor, optional
+        As from `weights_memory`: a new allocation takes longer than the weights do.
     """
-    d = X.shape[1]
     left, right, largest = augmented
+    if memory is None:
+        memory = weights_memory(X, left.shape[1], left.dtype)
     squares = squared_norms(X)[:, None] + height**2
-    rows = torch.cat([X, squares, torch.ones_like(squares)], dim=1)
-    W = torch.mm(rows / (squares + largest), left, out=memory)
-    # The power is (d + 1) / 2.
+    ones = torch.ones_like(squares)
+    rows = torch.cat([X, squares, ones, height * ones], dim=1)
+    rows = rows.div_(squares + largest).to(left.dtype)
+    sums = rows.new_empty((len(X), right.shape[1]))
+    for start in range(0, len(X), len(memory)):
+        part = slice(start, start + len(memory))
+        block = rows[part]
+        W = torch.mm(block, left, out=memory[: len(block)])
+        W = to_weights_(W, X.shape[1])
+        if own is not None:
+            index, change = own[0][part], own[1][part]
+            W.scatter_(1, index, W.gather(1, index) * change.exp())
+        torch.mm(W, right, out=sums[part])
+    means = (sums[:, :-1] / sums[:, -1:]).to(X.dtype)
+    return towards(X, height, means[:, :-1], means[:, -1:])
+
+
+def weights_memory(X, n_charges, dtype=torch.float64):
+    """Return memory for the weights of a block of the rows of X."""
+    is_cpu = X.device.type == "cpu"
+    n_numbers = _memory.BLOCK_WEIGHTS if is_cpu else _memory.BLOCK_NUMBERS
+    n_rows = max(1, min(len(X), n_numbers // n_charges))
+    return X.new_empty((n_rows, n_charges), dtype=dtype)
+
+
+def to_weights_(W, d):
+    """Return the power -(d + 1) / 2 of a contiguous tensor, in place."""
     if d % 2 == 0:
-        W = power_(W, d + 1).rsqrt_()
-    else:
-        W = power_(W, (d + 1) // 2).reciprocal_()
-    if own is not None:
-        index, change = own
-        W.scatter_(1, index, W.gather(1, index) * change.exp())
-    sums = W @ right
-    return sums[:, :-1] / sums[:, -1:]
+        return power_(W.rsqrt_(), d + 1)
+    return power_(W.reciprocal_(), (d + 1) // 2)
 
 
 def power_(X, exponent):
@@ -173,5 +222,5 @@ def field(points, charges):
     Each charge is one row. The height is the last column of the points.
     """
     X, z = points[:, :-1], points[:, -1:]
-    log_counts = torch.zeros_like(charges[:, 0])
-    return torch.cat([X - mean_charge(X, z, charges, log_counts), z], dim=1)
+    charges = charges_in_plane(charges, torch.zeros_like(charges[:, 0]))
+    return torch.cat([X - mean_charge(X, z, charges), z], dim=1)

@@ -40,8 +40,8 @@ class PoissonDenoiser(PoissonTransformer):
         Number of steps.
 
     n_charges : int or None, default=None
-        Approximation of the field by this many charges; see
-        :class:`PoissonUniformizer`. None is the exact field.
+        Largest number of charges, which are means of cells; see
+        :class:`PoissonUniformizer`. None makes each row a charge.
 
     device : str, default="auto"
         Device of torch; see :class:`PoissonUniformizer`.
@@ -50,7 +50,7 @@ class PoissonDenoiser(PoissonTransformer):
         Number of rows that flow at a time.
 
     random_state : int, RandomState instance or None, default=None
-        Seeds k-means, which `n_charges` needs.
+        Ignored.
 
     Attributes
     ----------

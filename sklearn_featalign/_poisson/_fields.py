@@ -1,6 +1,12 @@
-"""Fields that rows follow: that of the charges, or one predicted by a network."""
+"""Fields that rows follow: that of charges or of cells, or one that a network predicts.
+
+A field has stages: heights, in their order, and the function ``mean(X, height)`` of the
+mean charge between each of them and the next.
+"""
 
 from functools import partial
+
+import torch
 
 from sklearn_featalign._linalg import squared_distances
 from sklearn_featalign._poisson._charges import (
@@ -9,7 +15,8 @@ from sklearn_featalign._poisson._charges import (
     log_count_without_self,
     mean_charge,
     mean_charge_by_powers,
-    powers_are_safe,
+    safe_height,
+    weights_memory,
 )
 from sklearn_featalign._poisson._network import network_mean
 
@@ -24,43 +31,45 @@ _HOME_RTOL = (0.01, 0.003)
 # Number of nearest charges that are tried.
 _N_HOME_CANDIDATES = 2
 
+# Cells act as charges in their means from this multiple of their spread on.
+_FAR = 4.0
+
+# Of fewer charges than this all sums are in float64.
+_MANY_CHARGES = 1024
+
 
 class ChargeField:
     """The field of charges, in which a row is not driven by its own charge.
 
     Parameters
     ----------
-    charges : tensor of shape (n_charges, n_features)
-    log_counts : tensor of shape (n_charges,)
-        Logarithms of how many rows each charge stands for.
+    charges : Charges
+        In the plane.
     max_norm : float
         The largest norm of a charge.
     spacing, lowest : float
         The spacing height of the charges, and the lowest height in use.
     """
 
-    def __init__(self, charges, log_counts, max_norm, spacing, lowest):
+    def __init__(self, charges, max_norm, spacing, lowest):
         self.charges = charges
-        self.log_counts = log_counts
+        self.places, self.log_counts, _ = charges
         self.spacing = spacing
-        is_safe = powers_are_safe(lowest, max_norm, charges.shape[1])
-        self.augmented = augment_charges(charges, log_counts) if is_safe else None
+        is_safe = lowest >= safe_height(max_norm, self.places.shape[1])
+        self.augmented = augment_charges(charges) if is_safe else None
 
     def coincident(self, X):
         """Return the charges that rows coincide with: see `coincident_charges`."""
         within = _COINCIDENT * self.spacing
-        return coincident_charges(X, self.charges, self.log_counts, within)
+        return coincident_charges(X, self.places, self.log_counts, within)
 
-    def mean_charge_of(self, X, own=None):
-        """Return the function ``mean(X, height)`` for rows that start at X."""
+    def stages(self, X, own=None):
+        """Return the only stage for rows that start at X."""
         if self.augmented is None:
-            return partial(
-                mean_charge, charges=self.charges, log_counts=self.log_counts, own=own
-            )
-        memory = X.new_empty((len(X), len(self.charges)))
-        return partial(
-            mean_charge_by_powers, augmented=self.augmented, own=own, memory=memory
-        )
+            mean = partial(mean_charge, charges=self.charges, own=own)
+        else:
+            mean = by_powers(X, self.augmented, own)
+        return [(0.0, mean)]
 
     def home_candidates(self, X):
         """Return the charges that rows may have started on, and the tolerance for it.
@@ -72,7 +81,7 @@ class ChargeField:
         candidates : list of (tuple, tensor of shape (n_samples, n_features))
             What `coincident` would return for a row on the charge, and the charge.
         """
-        D = squared_distances(X, self.charges)
+        D = squared_distances(X, self.places)
         n_candidates = min(_N_HOME_CANDIDATES, D.shape[1])
         D, nearest = D.topk(n_candidates, dim=1, largest=False)
         of_spacing, of_distance = _HOME_RTOL
@@ -81,18 +90,61 @@ class ChargeField:
             ((index, log_count_without_self(index, self.log_counts)), index[:, 0])
             for index in nearest.split(1, dim=1)
         ]
-        return within, [(own, self.charges[index]) for own, index in candidates]
+        return within, [(own, self.places[index]) for own, index in candidates]
 
-    def distance_to_mean_charge(self, X, height, factor):
+    def distance_to_mean_charge(self, X, height):
         """Return the distances of rows from the mean charges at a height.
 
-        The matrix `factor` is applied to rows and charges before distances are taken.
         The result has the shape (n_samples, 1).
         """
         own = self.coincident(X)
-        X, charges = X @ factor, self.charges @ factor
-        mean = mean_charge(X, height, charges, self.log_counts, own)
+        mean = mean_charge(X, height, self.charges, own)
         return (X - mean).norm(dim=1, keepdim=True)
+
+
+class CellField:
+    """The field of cells, which drives all rows alike.
+
+    Far above the plane, neighbouring cells act as one: there are fewer of them in
+    higher stages. All rows pass from one stage to the next at the same height, so that
+    their map is continuous.
+
+    Parameters
+    ----------
+    levels : list of tuple
+        For each level, from the finest on: `Charges`, their largest norm, their lowest
+        depth, and the spread of rows about their cell's mean.
+    lowest : float
+        The lowest height in use.
+    """
+
+    def __init__(self, levels, lowest):
+        self.table = []
+        for charges, max_norm, depth, spread in levels:
+            start = _FAR * spread if self.table else lowest
+            means = [(start, partial(mean_charge, charges=charges))]
+            for dtype in (torch.float64, torch.float32):
+                height = safe_height(max_norm, charges.places.shape[1], dtype) - depth
+                if dtype == torch.float64 or len(charges.places) >= _MANY_CHARGES:
+                    table = augment_charges(charges, dtype)
+                    means.append((max(height, start), table))
+            # Of stages that begin together the last one counts.
+            self.table = [stage for stage in self.table if stage[0] < start] + means
+
+    def coincident(self, X):
+        """Return None: no row has a charge of its own."""
+        return None
+
+    def stages(self, X, own=None):
+        """Return the stages for as many rows as X has."""
+        return [
+            (height, by_powers(X, mean) if isinstance(mean, tuple) else mean)
+            for height, mean in self.table
+        ]
+
+    def home_candidates(self, X):
+        """Return no candidates."""
+        return None, []
 
 
 class LearnedField:
@@ -105,10 +157,17 @@ class LearnedField:
         """Return None: there are no charges for rows to coincide with."""
         return None
 
-    def mean_charge_of(self, X, own=None):
-        """Return the function ``mean(X, height)``."""
-        return partial(network_mean, weights=self.weights)
+    def stages(self, X, own=None):
+        """Return the only stage."""
+        return [(0.0, partial(network_mean, weights=self.weights))]
 
     def home_candidates(self, X):
         """Return no candidates."""
         return None, []
+
+
+def by_powers(X, augmented, own=None):
+    """Return `mean_charge_by_powers` for as many rows as X has, with its memory."""
+    left = augmented[0]
+    memory = weights_memory(X, left.shape[1], left.dtype)
+    return partial(mean_charge_by_powers, augmented=augmented, own=own, memory=memory)

@@ -25,6 +25,7 @@ from sklearn_featalign._poisson._hemisphere import (
     to_hemisphere,
     to_normal,
 )
+from sklearn_featalign._poisson._quantiles import from_scores, to_scores
 from sklearn_featalign._poisson._whitening import (
     column_lengths,
     from_columns,
@@ -110,6 +111,17 @@ def velocity(t, V, mean, length):
     return V / s - mean(V * s, length * r_over_a)
 
 
+def between(stages, low, high):
+    """Return the stages that lie between two heights: low, high, mean of each."""
+    starts = [max(height, low) for height, _ in stages]
+    ends = [*starts[1:], high]
+    return [
+        (start, min(end, high), mean)
+        for start, end, (_, mean) in zip(starts, ends, stages, strict=True)
+        if start < min(end, high)
+    ]
+
+
 class Flow:
     """Moves batches of rows along lines of force, on one device.
 
@@ -124,9 +136,13 @@ class Flow:
     output : {"cube", "normal", "hemisphere", "flow"}
     solver : {"euler", "midpoint", "rk4", "dopri5"}
     n_steps : int
+    last : Quantiles, optional
+        The last map, of normal scores of columns to others.
     """
 
-    def __init__(self, coordinates, field, heights, size, output, solver, n_steps):
+    def __init__(
+        self, coordinates, field, heights, size, output, solver, n_steps, last=None
+    ):
         self.coordinates = coordinates
         self.field = field
         self.start, self.end = heights
@@ -134,13 +150,26 @@ class Flow:
         self.output = output
         self.solver = solver
         self.n_steps = n_steps
+        self.last = last
 
     def forward(self, X):
         """Return the output of rows."""
+        return self.to_output(self.ends(X)[1], self.end, self.output)
+
+    def scores(self, X):
+        """Return the normal scores of the columns of rows, before the last map."""
+        return self.to_normal_columns(self.ends(X)[1], self.end)
+
+    def return_errors(self, X):
+        """Return how far rows are off in coordinates after the way there and back."""
+        Z, end = self.ends(X)
+        return (self.follow_back(end) - Z).norm(dim=1, keepdim=True)
+
+    def ends(self, X):
+        """Return where rows start and end, in coordinates."""
         Z = to_coordinates(X.to(torch.float64), self.coordinates)
         own = self.field.coincident(Z)
-        Z = self.follow(Z, own, self.start, self.end, self.n_steps)
-        return self.to_output(Z, self.end, self.output)
+        return Z, self.follow(Z, own, self.start, self.end, self.n_steps)
 
     def backward(self, out, limits):
         """Return the rows of an output: the inverse of `forward`.
@@ -154,8 +183,10 @@ class Flow:
 
     def draw(self, G):
         """Return rows drawn by carrying normal points, in coordinates, to the start."""
-        Z = self.follow_back(from_normal(G.to(torch.float64), self.end))
-        return from_coordinates(Z, self.coordinates)
+        coordinates = self.coordinates
+        G = to_columns(G.to(torch.float64), coordinates) / column_lengths(coordinates)
+        Z = self.follow_back(self.from_normal_columns(G))
+        return from_coordinates(Z, coordinates)
 
     def path(self, X, n_points, output):
         """Return the places of rows at heights from the start to the end.
@@ -183,10 +214,18 @@ class Flow:
         return torch.cat(places, dim=1)
 
     def follow(self, Z, own, start, end, n_steps):
-        """Follow the lines of the field between heights."""
-        mean = self.field.mean_charge_of(Z, own)
+        """Follow the lines of the field between heights, stage by stage."""
         length = self.size * Z.shape[1] ** 0.5
-        return follow(mean, Z, start, end, length, self.solver, n_steps)
+        stages = between(self.field.stages(Z, own), *sorted((start, end)))
+        times = [flow_time(height, length) for height in (start, end)]
+        for low, high, mean in stages if start < end else reversed(stages):
+            part = (flow_time(high, length) - flow_time(low, length)) / abs(
+                times[1] - times[0]
+            )
+            n_own = max(1, round(n_steps * part))
+            ends = (low, high) if start < end else (high, low)
+            Z = follow(mean, Z, *ends, length, self.solver, n_own)
+        return Z
 
     def follow_back(self, Z, own=None):
         """Follow the lines from the end to the start."""
@@ -215,8 +254,24 @@ class Flow:
             return from_coordinates(Z, coordinates)
         if output == "hemisphere":
             return to_hemisphere(to_columns(Z, coordinates), height)
-        G = to_columns(to_normal(Z, height), coordinates) / column_lengths(coordinates)
+        G = self.to_normal_columns(Z, height)
+        if self.last is not None:
+            G = to_scores(G, self.last)
         return G if output == "normal" else torch.special.ndtr(G)
+
+    def to_normal_columns(self, Z, height):
+        """Return the columns of rows as normal numbers, before the last map."""
+        coordinates = self.coordinates
+        G = to_columns(to_normal(Z, height), coordinates)
+        return G / column_lengths(coordinates)
+
+    def from_normal_columns(self, G):
+        """Return where rows of normal columns, after the last map, pass the end."""
+        coordinates = self.coordinates
+        if self.last is not None:
+            G = from_scores(G, self.last)
+        G = from_columns(G * column_lengths(coordinates), coordinates)
+        return from_normal(G, self.end)
 
     def from_output(self, out, limits):
         """Return the rows at the end height that have an output."""
@@ -226,5 +281,4 @@ class Flow:
         if self.output == "hemisphere":
             return from_columns(from_hemisphere(out, self.end), coordinates)
         G = from_cube(out, limits.tiny, limits.eps) if self.output == "cube" else out
-        G = from_columns(G * column_lengths(coordinates), coordinates)
-        return from_normal(G, self.end)
+        return self.from_normal_columns(G)

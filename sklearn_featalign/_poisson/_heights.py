@@ -10,18 +10,21 @@ from sklearn_featalign._poisson._charges import log_count_without_self, log_weig
 
 # The start height is this share of the distance to the fifth neighbour, times
 # d ** -0.25: measured for d from 2 to 8.
-_HEIGHT_SHARE = 0.25
+_HEIGHT_SHARE = 0.2
 _NEIGHBORS = 5
+
+# Charges are seen from at least and at most these multiples of the start height.
+_DEPTHS = 0.25, 16.0
 
 # Number of charges that are sampled to choose a height (largest, smallest), and the
 # largest number of their distances.
 _N_SAMPLED = (1000, 64)
-_SAMPLED_DISTANCES = 2**24
+_SAMPLED_DISTANCES = 2**23
 
-# Number of bisections for a height, and their range in powers of e around the root mean
-# square distance.
-_BISECTIONS = 24
+# Range of a height, in powers of e around the root mean square distance, and the error
+# of its logarithm, or of that of the perplexity.
 _LOG_RANGE = 7.0
+_XTOL = 1e-8
 
 # Stands in for log(0): finite, because 0 * -inf is NaN in the entropy.
 _LOG_ZERO = -1e6
@@ -48,11 +51,10 @@ def data_size(charges, log_counts):
     return float((weights * centered.square()).sum(0).mean().sqrt())
 
 
-def spacing_height(batches, charges, size):
-    """Return the height at which rows start to spread: a share of their spacing.
+def neighbor_distances(batches, charges):
+    """Return the distance of each row, itself a charge, to its fifth neighbour.
 
-    The batches are those of the sampled charges (see `sample_charges`); the charges are
-    all different, and `size` is as from `data_size`.
+    The charges are all different.
     """
     k = min(_NEIGHBORS, len(charges) - 1)
     distances = []
@@ -60,9 +62,29 @@ def spacing_height(batches, charges, size):
         D = squared_distances(X, charges)
         # torch has no deterministic kthvalue on CUDA.
         distances.append(D.topk(k + 1, dim=1, largest=False).values[:, -1])
-    distance = float(torch.cat(distances).sqrt().median())
-    share = _HEIGHT_SHARE * charges.shape[1] ** -0.25
-    return max(share * distance, _SMALLEST_HEIGHT * size)
+    return torch.cat(distances).sqrt()
+
+
+def spacing_height(distances, d, size):
+    """Return the height at which rows start to spread: a share of their spacing.
+
+    The distances are as from `neighbor_distances`, in d dimensions, and `size` as from
+    `data_size`.
+    """
+    height = _HEIGHT_SHARE * d**-0.25 * float(distances.median())
+    return max(height, _SMALLEST_HEIGHT * size)
+
+
+def depths_below(height, distances):
+    """Return depths of charges, so that a row is as far above them as they are apart.
+
+    A row at the height is above a charge by as much as this one's distance to its
+    neighbours is to the median distance, within limits.
+    """
+    median = distances.median()
+    if median == 0:
+        return torch.zeros_like(distances)
+    return height * ((distances / median).clamp(*_DEPTHS) - 1)
 
 
 def perplexity_height(batches, charges, log_counts, perplexity, is_kept=True):
@@ -76,17 +98,41 @@ def perplexity_height(batches, charges, log_counts, perplexity, is_kept=True):
     to_distances = partial(distances_and_nearest, charges=charges)
     blocks = Blocks(batches, to_distances, is_kept)
     scale = float(torch.cat([D.mean(1) for D, _ in blocks]).mean().sqrt())
-    low, high = -_LOG_RANGE, _LOG_RANGE
-    for _ in range(_BISECTIONS):
-        middle = (low + high) / 2
-        height = scale * math.exp(middle)
+
+    def excess(log_height):
+        height = scale * math.exp(log_height)
         entropies = [
             weight_entropy(D.clone(), index, height, charges.shape[1], log_counts)
             for D, index in blocks
         ]
-        seen = float(torch.cat(entropies).median().exp())
-        low, high = (middle, high) if seen < perplexity else (low, middle)
-    return scale * math.exp(high)
+        return float(torch.cat(entropies).median()) - math.log(perplexity)
+
+    return scale * math.exp(root(excess, -_LOG_RANGE, _LOG_RANGE))
+
+
+def root(function, low, high):
+    """Return where an increasing function is zero, or the end nearest to it.
+
+    The Illinois variant of regula falsi.
+    """
+    below, above = function(low), function(high)
+    if below >= 0 or above <= 0:
+        return low if below >= 0 else high
+    side = 0
+    while high - low > _XTOL:
+        middle = (low * above - high * below) / (above - below)
+        value = function(middle)
+        if abs(value) < _XTOL:
+            return middle
+        if value < 0:
+            low, below = middle, value
+            above = above / 2 if side < 0 else above
+            side = -1
+        else:
+            high, above = middle, value
+            below = below / 2 if side > 0 else below
+            side = 1
+    return high
 
 
 def distances_and_nearest(X, charges):

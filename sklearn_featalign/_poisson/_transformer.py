@@ -12,22 +12,24 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_featalign._callbacks import FitTask
-from sklearn_featalign._linalg import squared_distances
 from sklearn_featalign._mixin import TorchTransformerMixin
-from sklearn_featalign._poisson._fields import ChargeField
+from sklearn_featalign._poisson._cells import cell_levels, fit_cells, number_of_cells
+from sklearn_featalign._poisson._charges import Charges, charges_in_plane
+from sklearn_featalign._poisson._fields import CellField, ChargeField
 from sklearn_featalign._poisson._flow import SOLVERS, FloatLimits, Flow
 from sklearn_featalign._poisson._heights import (
     data_size,
+    neighbor_distances,
     perplexity_height,
     sample_charges,
     spacing_height,
 )
-from sklearn_featalign._poisson._regions import Regions, fit_regions
+from sklearn_featalign._poisson._quantiles import Quantiles
 from sklearn_featalign._poisson._whitening import (
     Coordinates,
     fit_coordinates,
-    metric_factor,
     to_coordinates,
+    unit_of,
 )
 from sklearn_featalign._standardize import ZScore
 from sklearn_featalign._torch import (
@@ -46,8 +48,11 @@ from sklearn_featalign._torch import (
 # Median perplexity of the field weights at the height where rows see their neighbours.
 _PERPLEXITY = 15
 
-# Number of regions that are tried as the one that a row came from.
-_N_CANDIDATE_REGIONS = 4
+# Copies of the place of a row that a step of a solver makes, about.
+_N_PLACES = 64
+
+# Largest number of charges by default.
+_N_CHARGES = 4096
 
 
 class PoissonTransformer(
@@ -63,7 +68,7 @@ class PoissonTransformer(
 
     It may define checks (``_check_parameters``, ``_check_inverse_rows``),
     ``_n_outputs`` and, for a field that a network learns, ``_n_epochs``,
-    ``_fit_field``, ``_make_flow``, ``_n_work_columns`` and ``_is_approximated``.
+    ``_fit_field``, ``_field`` and ``_n_work_columns``.
     """
 
     _parameter_constraints = {
@@ -109,18 +114,19 @@ class PoissonTransformer(
         values = check_rows(self, X, min_samples=2)
         random_state = check_random_state(self.random_state)
         rows = Rows(values, resolve_device(self.device, values), self.batch_size)
-        coordinates = with_smaller_batches(
-            fit_coordinates, rows, len(rows), self.scaling, rows.rounding
+        coordinates, metric = (
+            with_smaller_batches(
+                fit_coordinates, rows, len(rows), scaling, rows.rounding
+            )
+            for scaling in (self.scaling, "view")
         )
         distinct, counts = rows.load().unique(dim=0, return_counts=True)
-        charges = to_coordinates(distinct, coordinates)
-        log_counts = counts.to(charges).log()
-        fitted = self._fit_charges(charges, log_counts, coordinates, random_state)
-        fitted |= self._fit_heights(
-            charges, log_counts, fitted["_spacing_height"], fitted["_size"]
-        )
+        fitted = {"_coordinates": coordinates}
+        fitted |= self._fit_scores(to_coordinates(distinct, metric), counts, metric)
+        fitted |= self._fit_charges(to_coordinates(distinct, coordinates), counts)
         fitted = to_numpy(fitted) | feature_attributes(X)
         fitted = self._fit_field(rows, coordinates, fitted, task, random_state)
+        fitted |= self._fit_steps(rows, fitted)
         task.finish(fitted)
         set_fitted(self, fitted, optional=("M_", "loss_curve_", "n_iter_"))
         return self
@@ -150,15 +156,14 @@ class PoissonTransformer(
         Returns
         -------
         X_original : {ndarray, tensor} of shape (n_samples, n_features_in_)
-            Rows in the units of the training rows. With ``output="cube"``, 0 and 1 are
-            replaced by the nearest numbers between them, so that very distant rows come
-            back closer than they were.
+            Rows in the units of the training rows. With ``output="cube"``, 0 and 1 and
+            what lies beyond are replaced by the nearest numbers between them, so that
+            very distant rows come back closer than they were.
 
         Raises
         ------
         ValueError
-            If numbers lie outside of the cube, or points of a hemisphere are not above
-            the plane.
+            If points of a hemisphere are not above the plane.
         """
         check_is_fitted(self)
         X = check_rows(self, X)
@@ -166,7 +171,7 @@ class PoissonTransformer(
         self._check_inverse_rows(X)
         finfo = np.finfo(np.float32 if is_single(X) else np.float64)
         limits = FloatLimits(float(finfo.tiny), float(finfo.eps), float(finfo.max))
-        return self._map_back(X, "backward", limits=limits)
+        return self._map_rows(X, "backward", self.n_features_in_, limits=limits)
 
     def score_samples(self, X):
         """Return scores that are low for outliers.
@@ -174,9 +179,8 @@ class PoissonTransformer(
         The score is the negative distance of each sample from the field-weighted mean
         of the charges, in the units of X. It is taken at the height where the median
         perplexity of the weights is 15 (or half the number of charges, if that is
-        less), but at least the height at which rows start to spread. The field is the
-        exact field of all charges, also with `n_charges` or a learned field. Columns
-        that did not vary in training are ignored.
+        less), but at least a share of their spacing. The field is the exact field of
+        all training rows, whatever rows flow along.
 
         Parameters
         ----------
@@ -187,13 +191,20 @@ class PoissonTransformer(
         scores : {ndarray, tensor} of shape (n_samples,)
             At most zero.
         """
-        rows, out = self._open(self._check_rows(X), 1, len(self.charges_))
+        X = self._check_rows(X)
+        charges = self._score_rows
+        rows, out = self._open(X, 1, len(charges))
         score = partial(
             negative_distance,
-            coordinates=self._load_coordinates(rows.device),
-            field=self._charge_field(rows.device, self.charges_, self.charge_counts_),
+            coordinates=load_coordinates(self._metric, rows.device),
+            field=charge_field(
+                charges,
+                self._score_counts,
+                self._score_spacing,
+                self.score_height_ / self._unit,
+                rows.device,
+            ),
             height=self.score_height_ / self._unit,
-            factor=torch.tensor(self._metric_factor, device=rows.device),
             unit=self._unit,
         )
         rows.collect(score, out)
@@ -217,164 +228,125 @@ class PoissonTransformer(
     def _n_outputs(self):
         return self.n_features_in_
 
-    def _fit_charges(self, charges, log_counts, coordinates, random_state):
-        """Return the charges, their regions, and what is measured of them."""
-        size = data_size(charges, log_counts)
-        sampled = self._sampled_rows(charges)
-        counts, regions = log_counts.exp().round(), None
-        if self._is_approximated(charges):
-            arrays = (values.cpu().numpy() for values in (charges, counts))
-            regions = fit_regions(*arrays, self.n_charges, random_state)
-        factor, unit = metric_factor(coordinates)
+    def _fit_steps(self, rows, fitted):
+        """Return further fitted attributes, for which rows have to flow."""
+        return {}
+
+    def _fit_scores(self, rows, counts, metric):
+        """Return what `score_samples` needs: all rows, in their own units."""
+        log_counts, unit = counts.to(rows).log(), unit_of(metric)
         return {
-            "charges_": charges,
-            "charge_counts_": counts,
-            "score_height_": unit * self._neighbor_height(charges @ factor, log_counts),
-            "_coordinates": coordinates,
-            "_metric_factor": factor,
+            "score_height_": unit * self._neighbor_height(rows, log_counts),
+            "_metric": metric,
             "_unit": unit,
-            "_size": size,
-            "_spacing_height": with_smaller_batches(
-                spacing_height, sampled, charges, size
-            ),
-            "_regions": regions,
+            "_score_rows": rows,
+            "_score_counts": counts,
+            "_score_spacing": self._spacing(rows, data_size(rows, log_counts)),
         }
 
-    def _is_approximated(self, charges):
-        """Return whether the field is approximated by some charges and centroids."""
-        return self.n_charges is not None and self.n_charges < len(charges)
+    def _fit_charges(self, rows, counts):
+        """Return the charges, and what is measured of them and of all rows."""
+        log_counts = counts.to(rows).log()
+        size, charges = data_size(rows, log_counts), rows
+        n_cells = self._n_cells(int(counts.sum()))
+        if n_cells is not None:
+            arrays = (values.cpu().numpy() for values in (rows, counts))
+            charges, counts = fit_cells(*arrays, n_cells)
+            charges = torch.from_numpy(charges).to(rows.device)
+        spacing = self._spacing(charges, size)
+        fitted = {
+            "charges_": charges,
+            "charge_counts_": counts,
+            "_has_cells": n_cells is not None,
+            "_size": size,
+            "_spacing_height": spacing,
+            **self._fit_heights(rows, log_counts, spacing, size),
+        }
+        if n_cells is not None:
+            fitted["_depths"] = self._fit_depths(charges, fitted["start_height_"])
+        return fitted
+
+    def _fit_depths(self, charges, height):
+        """Return the depths of cells below the plane."""
+        return torch.zeros_like(charges[:, 0])
+
+    def _spacing(self, charges, size):
+        """Return the spacing height of charges."""
+        distances = with_smaller_batches(
+            neighbor_distances, self._sampled_rows(charges), charges
+        )
+        return spacing_height(distances, charges.shape[1], size)
+
+    def _neighbor_height(self, rows, log_counts):
+        """Return the height at which rows see their neighbours."""
+        perplexity = min(_PERPLEXITY, len(rows) / 2)
+        height = with_smaller_batches(
+            perplexity_height_of,
+            self._sampled_rows(rows),
+            rows,
+            log_counts,
+            perplexity,
+        )
+        return max(height, self._spacing(rows, data_size(rows, log_counts)))
+
+    def _n_cells(self, n_rows):
+        """Return the number of cells, or None where each row is a charge."""
+        if self.n_charges is None:
+            return None
+        most = _N_CHARGES if self.n_charges == "auto" else self.n_charges
+        return number_of_cells(n_rows, most)
 
     def _sampled_rows(self, charges):
         """Return some of the charges as rows that are compared with all charges."""
         sampled = sample_charges(charges)
         return Rows(sampled, charges.device, self.batch_size, len(charges))
 
-    def _neighbor_height(self, charges, log_counts):
-        """Return the height at which rows see their neighbours."""
-        rows = self._sampled_rows(charges)
-        perplexity = min(_PERPLEXITY, len(charges) / 2)
-        size = data_size(charges, log_counts)
-        return max(
-            with_smaller_batches(
-                perplexity_height_of, rows, charges, log_counts, perplexity
-            ),
-            with_smaller_batches(spacing_height, rows, charges, size),
-        )
-
     @property
     def _n_work_columns(self):
-        """Number of charges that a row sees."""
-        return len(self.charges_) if self._regions is None else self._seen.n_seen
-
-    @property
-    def _seen(self):
-        return Regions(**self._regions)
-
-    def _see_from(self, region):
-        """Return the charges that are seen from a region, and their counts."""
-        return self._seen.near_charges_and_centroids(
-            region, self.charges_, self.charge_counts_
-        )
+        """Numbers that are computed for a row, without those of a block of weights."""
+        return _N_PLACES * self.charges_.shape[1]
 
     def _open(self, X, n_outputs, n_work_columns):
         """Return X as rows on the device, and the container of their outputs."""
-        # Batches of a quarter of the usual size stay in the cache.
-        n_numbers = 4 * (n_work_columns + self.charges_.shape[1])
-        rows = Rows(X, resolve_device(self.device, X), self.batch_size, n_numbers)
+        rows = Rows(X, resolve_device(self.device, X), self.batch_size, n_work_columns)
         return rows, full_like(X, n_outputs)
 
     def _map_rows(self, X, method, n_outputs, **arguments):
-        """Return what a method of `Flow` makes of rows.
-
-        With `n_charges` each row sees the charges that are seen from its region.
-        """
+        """Return what a method of `Flow` makes of rows."""
         rows, out = self._open(X, n_outputs, self._n_work_columns)
-        if self._regions is None:
-            self._collect(rows, method, out, **arguments)
-            return out
-        regions = self._nearest_regions(rows)[:, 0]
-        for region in np.unique(regions):
-            where = np.flatnonzero(regions == region)
-            seen = self._see_from(region)
-            self._collect(rows.at(where), method, out, seen, **arguments)
-        return out
-
-    def _map_back(self, X, method, **arguments):
-        """Return the rows that a method of `Flow` carries outputs back to.
-
-        With `n_charges` a row is first carried back with centroids alone. The regions
-        nearest to where it ends are then tried in turn, until with the charges that are
-        seen from one of them the row ends in that region.
-        """
-        rows, out = self._open(X, self.n_features_in_, self._n_work_columns)
-        if self._regions is None:
-            self._collect(rows, method, out, **arguments)
-            return out
-        self._collect(rows, method, out, self._see_from(None), **arguments)
-        # `ends` sees what is written into `out` below.
-        ends = Rows(out, rows.device, rows.batch_size)
-        candidates = self._nearest_regions(ends, _N_CANDIDATE_REGIONS)
-        left = np.arange(len(candidates))
-        # A row that ends in none of its regions is taken to come from the nearest.
-        for regions in [*candidates.T, candidates[:, 0]]:
-            if not len(left):
-                break
-            for region in np.unique(regions[left]):
-                where = left[regions[left] == region]
-                seen = self._see_from(region)
-                self._collect(rows.at(where), method, out, seen, **arguments)
-            found = self._nearest_regions(ends.at(left))[:, 0]
-            left = left[found != regions[left]]
-        return out
-
-    def _collect(self, rows, method, out, seen=None, **arguments):
-        """Write what a method of the flow makes of rows into a container.
-
-        `seen` are the charges and counts that the rows see, by default all; the other
-        arguments are passed to the method.
-        """
-        charges, counts = seen or (self.charges_, self.charge_counts_)
-        flow = self._make_flow(rows.device, charges, counts)
+        flow = self._make_flow(rows.device)
         rows.collect(partial(getattr(flow, method), **arguments), out)
+        return out
 
-    def _nearest_regions(self, rows, n_regions=1):
-        """Return the regions with the nearest centers, for each row."""
-        coordinates = self._load_coordinates(rows.device)
-        centers = torch.tensor(self._seen.centers, device=rows.device)
-        n_regions = min(n_regions, len(centers))
-        return with_smaller_batches(
-            nearest_centers, rows, coordinates, centers, n_regions
-        )
+    def _field(self, device):
+        """Return the field that rows follow, on a device."""
+        lowest = min(self.start_height_, self.end_height_)
+        if not self._has_cells:
+            return charge_field(
+                self.charges_, self.charge_counts_, self._spacing_height, lowest, device
+            )
+        arrays = self.charges_, self.charge_counts_, self._depths
+        levels = []
+        for level, *measures in cell_levels(*arrays):
+            charges = Charges(*(torch.tensor(part, device=device) for part in level))
+            levels.append((charges, *measures))
+        return CellField(levels, lowest)
 
-    def _load_coordinates(self, device):
-        state = to_torch(self._coordinates, device)
-        return Coordinates(**state | {"zscore": ZScore(**state["zscore"])})
-
-    def _charge_field(self, device, charges, counts):
-        """Return the field of charges on a device."""
-        return ChargeField(
-            torch.tensor(charges, device=device),
-            torch.tensor(counts, device=device).log(),
-            # Computed on the host, which then need not wait for the device.
-            max_norm=float(np.linalg.norm(charges, axis=1).max()),
-            spacing=self._spacing_height,
-            lowest=min(self.start_height_, self.end_height_),
-        )
-
-    def _make_flow(self, device, charges, counts):
-        """Return the flow of rows that see some charges, on a device."""
-        return self._flow_in(self._charge_field(device, charges, counts), device)
-
-    def _flow_in(self, field, device):
+    def _make_flow(self, device):
+        """Return the flow of rows on a device."""
         return Flow(
-            self._load_coordinates(device),
-            field,
+            load_coordinates(self._coordinates, device),
+            self._field(device),
             (self.start_height_, self.end_height_),
             self._size,
             self._flow_output,
             self.solver,
-            self.n_steps,
+            self._steps,
         )
+
+    @property
+    def _steps(self):
+        return self.n_steps
 
     def _paths(self, X, n_points):
         """Return the places of rows on their way, as an array of three dimensions."""
@@ -385,10 +357,41 @@ class PoissonTransformer(
         return paths.reshape(len(paths), n_points, -1)
 
 
-def negative_distance(X, coordinates, field, height, factor, unit):
+def load_coordinates(state, device):
+    """Return fitted coordinates on a device."""
+    state = to_torch(state, device)
+    quantiles = state["quantiles"]
+    return Coordinates(
+        **state
+        | {
+            "zscore": ZScore(**state["zscore"]),
+            "quantiles": None if quantiles is None else Quantiles(**quantiles),
+        }
+    )
+
+
+def charge_field(charges, counts, spacing, lowest, device):
+    """Return the field of charges on a device."""
+    places = torch.tensor(charges, device=device)
+    counts = torch.tensor(counts, dtype=torch.float64, device=device)
+    return ChargeField(
+        charges_in_plane(places, counts.log()),
+        # Computed on the host, which then need not wait for the device.
+        max_norm=largest_norm(charges),
+        spacing=spacing,
+        lowest=lowest,
+    )
+
+
+def largest_norm(charges):
+    """Return the largest norm of an array of charges."""
+    return float(np.linalg.norm(charges, axis=1).max())
+
+
+def negative_distance(X, coordinates, field, height, unit):
     """Return the score of rows: see `PoissonTransformer.score_samples`."""
     Z = to_coordinates(X.to(torch.float64), coordinates)
-    return -unit * field.distance_to_mean_charge(Z, height, factor)
+    return -unit * field.distance_to_mean_charge(Z, height)
 
 
 def perplexity_height_of(rows, charges, log_counts, perplexity):
@@ -396,12 +399,3 @@ def perplexity_height_of(rows, charges, log_counts, perplexity):
     n_bytes = len(rows) * len(charges) * charges.element_size()
     is_kept = n_bytes <= rows.kept_bytes
     return perplexity_height(rows, charges, log_counts, perplexity, is_kept)
-
-
-def nearest_centers(rows, coordinates, centers, n_centers):
-    """Return the indices of the nearest centers of each row, as an array."""
-    found = []
-    for X in rows:
-        D = squared_distances(to_coordinates(X, coordinates), centers)
-        found.append(D.topk(n_centers, dim=1, largest=False).indices)
-    return torch.cat(found).cpu().numpy()

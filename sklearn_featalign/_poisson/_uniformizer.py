@@ -1,6 +1,7 @@
 """Rows that become uniform along the electric field of the training rows, and back."""
 
 import warnings
+from copy import copy
 from functools import partial
 from numbers import Integral, Real
 
@@ -10,9 +11,14 @@ from sklearn.utils import check_random_state, check_scalar
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
+from sklearn_featalign._linalg import every_nth
 from sklearn_featalign._mlp import detached
 from sklearn_featalign._poisson._fields import LearnedField
-from sklearn_featalign._poisson._heights import check_heights
+from sklearn_featalign._poisson._heights import (
+    check_heights,
+    depths_below,
+    neighbor_distances,
+)
 from sklearn_featalign._poisson._network import (
     largest_exponent,
     make_network,
@@ -21,9 +27,15 @@ from sklearn_featalign._poisson._network import (
 )
 from sklearn_featalign._poisson._poisson_field import PoissonField
 from sklearn_featalign._poisson._projected import ProjectedFlow
-from sklearn_featalign._poisson._transformer import PoissonTransformer
+from sklearn_featalign._poisson._quantiles import Quantiles, fit_quantiles
+from sklearn_featalign._poisson._transformer import (
+    PoissonTransformer,
+    load_coordinates,
+)
 from sklearn_featalign._poisson._whitening import to_coordinates
 from sklearn_featalign._torch import (
+    Rows,
+    set_fitted,
     to_numpy,
     to_torch,
     torch_generator,
@@ -39,6 +51,16 @@ _MANY_DIMENSIONS = 8
 # Height at which lines end, in multiples of the size of the data.
 _RADIUS = 100.0
 
+# Numbers of steps. "auto" is the first with which all but one of some rows come back,
+# to within this distance in coordinates; that of a network is fixed.
+_N_STEPS = (12, 16, 20, 25, 32, 40, 50, 64, 80)
+_STEPS_OF_NETWORK = 25
+_N_PROBES = 512
+_RETURN_ERROR = 5e-3
+
+# The last map is fitted on at least so many rows, if there are as many.
+_N_LAST = 10000
+
 # Time in which the document lets rows flow.
 _PROJECTED_TIME = 1.0
 
@@ -49,12 +71,11 @@ _TRAINED_SIZES = (1e-15, 1e15)
 class PoissonUniformizer(PoissonTransformer):
     r"""Rows flow along the electric field of the training rows, and back.
 
-    Training rows are charges in a plane. Rows start a little above it and follow the
+    Training rows are charges near a plane. Rows start a little above it and follow the
     lines of force; far away, these are spread evenly over a hemisphere, from which rows
     are mapped to a cube. In up to about eight dimensions new rows then fill the cube
     evenly and jointly, where :class:`~sklearn.preprocessing.QuantileTransformer` makes
-    each column uniform by itself. The map can be inverted. It is continuous except at
-    training rows, which do not see their own charge.
+    each column uniform by itself. The map is continuous and can be inverted.
 
     Parameters
     ----------
@@ -76,13 +97,16 @@ class PoissonUniformizer(PoissonTransformer):
 
     start_height : float or "auto", default="auto"
         Height at which lines start, in the same unit. "auto" follows the spacing of
-        the rows: :math:`\frac{1}{4} d^{-1/4}` times the median distance to the fifth
-        neighbour.
+        the charges: :math:`\frac{1}{5} d^{-1/4}` times the median distance to the
+        fifth neighbour.
 
-    scaling : {"whiten", "view", None}, default="whiten"
+    scaling : {"quantile", "whiten", "view", None}, default="quantile"
         Coordinates in which rows flow. "whiten": principal axes of unit variance; the
         output is rotated back to the columns, as by the symmetric root of their
-        correlations. "view": centred columns, divided by the root of their mean
+        correlations. "quantile": columns are mapped to normal scores by their quantiles
+        first, so that outliers and skewed columns do no harm, and whitened then; and
+        each column of "cube" and "normal" is mapped once more, by the quantiles of the
+        training rows there. "view": centred columns, divided by the root of their mean
         variance. None: the columns unchanged, for a projected :class:`PoissonField`
         only, whose equation depends on the origin.
 
@@ -91,15 +115,15 @@ class PoissonUniformizer(PoissonTransformer):
         "dopri5" chooses its own steps, the same for all rows of a batch, with a
         tolerance of 1e-7.
 
-    n_steps : int, default=24
-        Number of steps.
+    n_steps : int or "auto", default="auto"
+        Number of steps. "auto" takes as many, from 12 to 80, as bring all but one of
+        512 training rows back to within .005 in coordinates. It is 25 for a network.
 
-    n_charges : int or None, default=None
-        Approximate the field by this many charges: near ones as they are, and far ones
-        as centroids of k-means clusters. Rows are divided into up to 64 regions that
-        share these, so that the output is discontinuous at the borders of regions, by
-        about the error of the approximation. None is the exact field. It has no effect
-        on the training of a network.
+    n_charges : int, "auto" or None, default="auto"
+        Largest number of charges: the means of cells of equally many rows, at least
+        four. It is rounded down to a power of two. "auto" is 4096. None makes each row
+        a charge; training rows do not see their own one then, so that the map is
+        continuous except at these. It has no effect on the training of a network.
 
     device : str, default="auto"
         "cpu", "cuda" or "cuda:<index>". "auto" is the device of X if X is a CUDA
@@ -110,15 +134,18 @@ class PoissonUniformizer(PoissonTransformer):
         "dopri5" within its tolerance.
 
     random_state : int, RandomState instance or None, default=None
-        Seeds k-means, the training of a network, and :meth:`sample`.
+        Seeds the training of a network, and :meth:`sample`.
 
     Attributes
     ----------
-    charges_ : ndarray of shape (n_different, n_dimensions)
-        Charges, in the coordinates that rows flow in. Equal rows are one charge.
+    charges_ : ndarray of shape (n_charges_fitted, n_dimensions)
+        Charges, in the coordinates that rows flow in. Equal rows are in one charge.
 
-    charge_counts_ : ndarray of shape (n_different,)
+    charge_counts_ : ndarray of shape (n_charges_fitted,)
         Number of rows of each charge.
+
+    n_steps_ : int
+        Number of steps.
 
     start_height_, end_height_ : float
         Heights between which rows flow, in the coordinates that `scaling` makes. With a
@@ -158,10 +185,14 @@ class PoissonUniformizer(PoissonTransformer):
               w_j = (|x - y_j|^2 + r^2)^{-(d + 1) / 2}
 
     after Xu et al. (2022) [1]_. Where the powers leave the range of float64, weights
-    are computed from their logarithms. A row that coincides with a charge is not driven
-    by itself: the charge counts one row less (except where `n_charges` merges it into
-    a centroid). Training rows and new rows are therefore treated in the same way, and
-    ``fit_transform(X)`` equals ``fit(X).transform(X)``.
+    are computed from their logarithms; where they stay in that of float32 and there are
+    a thousand charges or more, in float32, which changes outputs by about 1e-6.
+
+    **Charges.** Rows are halved at the median of their widest coordinate, the halves
+    again, and so on; each cell is a charge in its mean. Charges lie below the plane, or
+    above, so that at the start each is seen from a height in proportion to the distance
+    to its own fifth neighbour: lines are as smooth where rows are sparse as where they
+    are dense. Far above the plane neighbouring cells act as one.
 
     **To the cube.** On a uniform hemisphere :math:`|x|^2 / (d r^2)` has the F(d, 1)
     distribution. A row keeps its direction and takes the length that has the same
@@ -169,12 +200,11 @@ class PoissonUniformizer(PoissonTransformer):
     column leads to the cube. If columns are linearly dependent, whitened rows are
     uniform in each column, but not jointly.
 
-    **Back.** :meth:`inverse_transform` follows the lines down. The own charge of a
-    training row is ignored on the way out, so that with all charges the way back ends
-    next to it. The line is followed again without each of the two nearest charges; if
-    it then ends on that charge, the row was this training row. The documentation has
-    the error by solver and number of steps. Columns with heavy tails need more steps
-    than the default.
+    **Back.** :meth:`inverse_transform` follows the lines down. With a charge for each
+    row, the own charge of a training row is ignored on the way out, so that the way
+    back ends next to it. The line is followed again without each of the two nearest
+    charges; if it then ends on that charge, the row was this training row. The
+    documentation has the error by solver and number of steps.
 
     **Uses, and limits.** Measured in the documentation: rows spread evenly over a cube
     of up to eight dimensions (beyond these there is a warning), representative subsets
@@ -205,8 +235,16 @@ class PoissonUniformizer(PoissonTransformer):
         "output": [StrOptions(set(OUTPUTS))],
         "field": [StrOptions({"exact"}), PoissonField],
         "radius": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
-        "scaling": [None, StrOptions({"whiten", "view"})],
+        "scaling": [None, StrOptions({"quantile", "whiten", "view"})],
         **PoissonTransformer._parameter_constraints,
+        "n_charges": [
+            StrOptions({"auto"}),
+            *PoissonTransformer._parameter_constraints["n_charges"],
+        ],
+        "n_steps": [
+            StrOptions({"auto"}),
+            Interval(Integral, 1, None, closed="left"),
+        ],
     }
 
     def __init__(
@@ -216,10 +254,10 @@ class PoissonUniformizer(PoissonTransformer):
         field="exact",
         radius="auto",
         start_height="auto",
-        scaling="whiten",
+        scaling="quantile",
         solver="rk4",
-        n_steps=24,
-        n_charges=None,
+        n_steps="auto",
+        n_charges="auto",
         device="auto",
         batch_size="auto",
         random_state=None,
@@ -293,9 +331,10 @@ class PoissonUniformizer(PoissonTransformer):
     def sample(self, n_samples=1):
         """Draw samples: uniform points, carried back to the data.
 
-        With the default `radius` they follow a kernel density of the training rows,
-        with a Cauchy kernel as wide as the start height. Its tails are heavy: from four
-        dimensions on :class:`~sklearn.mixture.GaussianMixture` draws better samples.
+        With the default `radius` they follow, in coordinates, a kernel density of the
+        charges, with a Cauchy kernel as wide as each is seen from. Its tails are heavy:
+        from four dimensions on :class:`~sklearn.mixture.GaussianMixture` draws better
+        samples.
 
         Parameters
         ----------
@@ -322,7 +361,7 @@ class PoissonUniformizer(PoissonTransformer):
         check_scalar(n_samples, "n_samples", Integral, min_val=1)
         random_state = check_random_state(self.random_state)
         G = random_state.normal(size=(n_samples, self.charges_.shape[1]))
-        return self._map_back(G, "draw")
+        return self._map_rows(G, "draw", self.n_features_in_)
 
     def get_feature_names_out(self, input_features=None):
         """Return the names of the output features.
@@ -365,11 +404,6 @@ class PoissonUniformizer(PoissonTransformer):
             )
 
     def _check_inverse_rows(self, X):
-        if self.output == "cube" and (X.min() < 0 or X.max() > 1):
-            raise ValueError(
-                "inverse_transform takes numbers from 0 to 1 with output='cube', got "
-                f"{float(X.min()):.6g} to {float(X.max()):.6g}."
-            )
         if self.output == "hemisphere" and X[:, -1].min() <= 0:
             raise ValueError(
                 "inverse_transform takes points above the plane with "
@@ -399,9 +433,6 @@ class PoissonUniformizer(PoissonTransformer):
     def _n_epochs(self):
         return 0 if self.field == "exact" else self.field.max_epochs
 
-    def _is_approximated(self, charges):
-        return self.field == "exact" and super()._is_approximated(charges)
-
     def _fit_heights(self, charges, log_counts, spacing_height, size):
         fitted = {"_is_projected": self._trains_projected, "_weights": None}
         start, end = spacing_height, _RADIUS * size
@@ -425,6 +456,11 @@ class PoissonUniformizer(PoissonTransformer):
         else:
             check_heights(start, end, size)
         return fitted | {"start_height_": start, "end_height_": end}
+
+    def _fit_depths(self, charges, height):
+        rows = Rows(charges, charges.device, self.batch_size, len(charges))
+        distances = with_smaller_batches(neighbor_distances, rows, charges)
+        return depths_below(height, distances)
 
     def _check_size(self, size):
         """Raise an error if float32 cannot square unscaled rows."""
@@ -450,19 +486,49 @@ class PoissonUniformizer(PoissonTransformer):
         losses = np.array(history[:, "train_loss"])
         return fitted_attributes() | {"loss_curve_": losses, "n_iter_": len(losses)}
 
-    def _make_flow(self, device, charges, counts):
+    def _fit_steps(self, rows, fitted):
+        """Choose the number of steps, and fit the last map, on rows that flow."""
+        chosen = {"n_steps_": _STEPS_OF_NETWORK, "_last": None}
+        if self.n_steps != "auto":
+            chosen["n_steps_"] = int(self.n_steps)
+        trial = copy(self)
+        set_fitted(trial, fitted | chosen)
+        if self.n_steps == "auto" and self.field == "exact":
+            X = rows.take(every_nth(len(rows), _N_PROBES))
+            for n_steps in _N_STEPS:
+                trial.n_steps_ = chosen["n_steps_"] = n_steps
+                errors = trial._map_rows(X, "return_errors", 1)
+                if (errors > _RETURN_ERROR).sum() <= 1:
+                    break
+        if self.scaling == "quantile" and not trial._is_projected:
+            X = rows.take(every_nth(len(rows), _N_LAST))
+            scores = trial._map_rows(X, "scores", X.shape[1])
+            scores = torch.as_tensor(scores, device=rows.device)
+            chosen["_last"] = to_numpy(fit_quantiles(scores))
+        return chosen
+
+    @property
+    def _steps(self):
+        return self.n_steps_ if self.n_steps == "auto" else self.n_steps
+
+    def _field(self, device):
         if self._weights is None:
-            return super()._make_flow(device, charges, counts)
-        weights = to_torch(self._weights, device, torch.float64)
+            return super()._field(device)
+        return LearnedField(to_torch(self._weights, device, torch.float64))
+
+    def _make_flow(self, device):
         if not self._is_projected:
-            return self._flow_in(LearnedField(weights), device)
+            flow = super()._make_flow(device)
+            if self._last is not None:
+                flow.last = Quantiles(**to_torch(self._last, device))
+            return flow
         return ProjectedFlow(
-            self._load_coordinates(device),
-            weights,
+            load_coordinates(self._coordinates, device),
+            to_torch(self._weights, device, torch.float64),
             self.start_height_,
             self.end_height_,
             self.solver,
-            self.n_steps,
+            self._steps,
         )
 
     def _paths(self, X, n_points):

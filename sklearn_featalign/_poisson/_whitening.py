@@ -1,4 +1,4 @@
-"""Invertible affine coordinates: whitened, scaled by one number, or unchanged.
+"""Invertible coordinates: whitened, by quantiles too, scaled by one number, unchanged.
 
 A column that does not vary is left out, unless rows are unchanged, and comes back
 constant.
@@ -9,6 +9,12 @@ from typing import NamedTuple
 import torch
 
 from sklearn_featalign._linalg import FARTHEST, resolved_axes, sum_and_scatter
+from sklearn_featalign._poisson._quantiles import (
+    Quantiles,
+    fit_quantiles,
+    from_scores,
+    to_scores,
+)
 from sklearn_featalign._standardize import ZScore, fit_zscore, within_range
 
 
@@ -16,12 +22,13 @@ class Coordinates(NamedTuple):
     """With z-scores Z of rows, the coordinates ``Z @ basis / scale``.
 
     `basis`, of shape (n_features, rank), has orthonormal columns; `scale` is of shape
-    (rank,).
+    (rank,). With `quantiles` the z-scores are those of the normal scores of rows.
     """
 
     zscore: ZScore
     basis: torch.Tensor
     scale: torch.Tensor
+    quantiles: Quantiles | None = None
 
 
 def fit_coordinates(batches, n_samples, scaling, rounding=0.0):
@@ -31,10 +38,11 @@ def fit_coordinates(batches, n_samples, scaling, rounding=0.0):
     ----------
     batches : iterable of tensor of shape (n_batch, n_features)
     n_samples : int
-    scaling : {"whiten", "view", None}
-        "whiten" gives uncorrelated coordinates of variance one. "view" subtracts the
-        mean and divides all columns by the root of their mean variance. None leaves
-        rows unchanged, constant columns included.
+    scaling : {"quantile", "whiten", "view", None}
+        "whiten" gives uncorrelated coordinates of variance one, "quantile" does so with
+        the normal scores of columns. "view" subtracts the mean and divides all columns
+        by the root of their mean variance. None leaves rows unchanged, constant columns
+        included.
     rounding : float
         Relative rounding error of the rows. A dimension whose spread it reaches is not
         whitened but dropped.
@@ -48,6 +56,10 @@ def fit_coordinates(batches, n_samples, scaling, rounding=0.0):
     ValueError
         If all rows are equal.
     """
+    quantiles = None
+    if scaling == "quantile":
+        quantiles = fit_quantiles(torch.cat(list(batches)))
+        batches = [to_scores(X, quantiles) for X in batches]
     zscore = fit_zscore(batches, n_samples, "view" if scaling == "view" else "columns")
     # A column whose deviation overflows in the unit of the widest one is constant, too.
     varying = (zscore.half_range > 0) & zscore.std.isfinite()
@@ -60,7 +72,7 @@ def fit_coordinates(batches, n_samples, scaling, rounding=0.0):
     if scaling == "view":
         return Coordinates(zscore, eye[:, varying], ones[varying])
     values, basis = correlation_axes(batches, n_samples, zscore, rounding)
-    return Coordinates(zscore, basis, values.sqrt())
+    return Coordinates(zscore, basis, values.sqrt(), quantiles)
 
 
 def correlation_axes(batches, n_samples, zscore, rounding):
@@ -80,6 +92,8 @@ def unclipped_zscores(X, zscore):
 
 def to_coordinates(X, coordinates):
     """Return the coordinates of rows, of shape (n_samples, rank)."""
+    if coordinates.quantiles is not None:
+        X = to_scores(X, coordinates.quantiles)
     zscores = unclipped_zscores(X, coordinates.zscore)
     return zscores @ coordinates.basis / coordinates.scale
 
@@ -88,8 +102,10 @@ def from_coordinates(Z, coordinates):
     """Return the rows that have given coordinates: the inverse of `to_coordinates`."""
     zscore = coordinates.zscore
     Z = (Z * coordinates.scale) @ coordinates.basis.T
-    within = Z * zscore.std + zscore.mean
-    return within * zscore.half_range + zscore.middle
+    X = (Z * zscore.std + zscore.mean) * zscore.half_range + zscore.middle
+    if coordinates.quantiles is not None:
+        X = from_scores(X, coordinates.quantiles)
+    return X
 
 
 def to_columns(Z, coordinates):
@@ -116,13 +132,8 @@ def column_lengths(coordinates):
     return torch.where(lengths > 0, lengths, 1.0)
 
 
-def metric_factor(coordinates):
-    """Return a matrix, and a unit, that give coordinates the distances of the rows.
-
-    Distances of ``Z @ factor`` are those of rows over the unit.
-    """
+def unit_of(coordinates):
+    """Return the length in rows of one unit of coordinates scaled as a view."""
     zscore = coordinates.zscore
-    unit = zscore.half_range.max()
-    widths = zscore.std * (zscore.half_range / unit)
-    back = coordinates.scale[:, None] * coordinates.basis.T * widths
-    return torch.linalg.qr(back.T, mode="r").R.T.contiguous(), float(unit)
+    lengths = zscore.std * zscore.half_range
+    return float(torch.where(zscore.half_range > 0, lengths, 0.0).max())
