@@ -72,7 +72,7 @@ def run_field(args):
     return {
         "Evaluations of the field, float64": evaluations,
         "All rows, or cells, as charges": time_compressed(n_rows, n_charges, (2, 3, 4)),
-        "Flows": time_flows(args.n_flowing, 4, n_charges),
+        "Flows": time_flows(args.n_flowing, (3, 8), n_charges),
     }
 
 
@@ -118,7 +118,7 @@ SIZES = {
     "n-epochs": (3000, "of the author's recipe"),
     "n-seeds": (5, "of the toy"),
     "n-charged": (10000, "rows with an exact field"),
-    "n-charges": (1000, "that approximate their field"),
+    "n-charges": (4096, "at most, in place of these rows"),
     "n-served-pairs": (3000, "of KernelGCCAAligner"),
     "n-moved": (100000, "rows to translate"),
     "n-rounds": (5, ""),
@@ -137,7 +137,7 @@ def parse_arguments():
     parser.add_argument("--n-rows", default=[50000, 100000, 200000], **many)
     parser.add_argument("--n-streamed", default=[100000, 300000, 1000000], **many)
     parser.add_argument("--n-served-features", default=[384, 1280], **many)
-    parser.add_argument("--n-flowing", default=[10000, 50000], **many)
+    parser.add_argument("--n-flowing", default=[20000, 100000], **many)
     parser.add_argument("--json", metavar="FILE")
     args = parser.parse_args()
     unknown = set(args.parts) - set(PARTS)

@@ -50,7 +50,8 @@ ROWS_AND_CELLS = pytest.mark.parametrize("n_charges", [None, 16])
 
 def heights_above(u):
     """Return the heights above each charge from which rows start."""
-    return u.start_height_ + getattr(u, "_depths", np.zeros(len(u.charges_)))
+    depths = np.zeros(len(u.charges_)) if u._depths is None else u._depths
+    return u.start_height_ + depths
 
 
 @ROWS_AND_CELLS

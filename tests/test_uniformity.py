@@ -5,6 +5,7 @@ import sys
 
 import _alexnet
 import _data
+import _skewed
 import numpy as np
 import poisson_downstream
 import pytest
@@ -64,11 +65,13 @@ def test_main_prints_all_tables(monkeypatch, capsys, tmp_path):
         uniformity,
         monkeypatch,
         capsys,
-        *["energy", "inverse", "subsets", "--sources", "digits", "--dimensions", "2"],
+        *["energy", "columns", "inverse", "subsets"],
+        *["--sources", "digits", "--dimensions", "2", "--n-generated", "60"],
         *["--seeds", "1", "--n-rows", "150", "--json", str(file)],
     )
     for title in ("Energy distance", "There and back", "64 rows for all", "class shar"):
         assert title in out
+    assert all(f"{kind} 60" in out for kind in _skewed.KINDS)
     tables = json.loads(file.read_text())
     evaluations = {run["evaluations"] for run in tables["inverse"]}
     assert evaluations == {48, 96}

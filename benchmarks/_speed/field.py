@@ -102,12 +102,12 @@ def time_flow(flows, rows, d, flow):
     }
 
 
-def time_flows(numbers, d, n_charges):
-    """Return the table of flows; with all rows as charges a tenth is timed."""
+def time_flows(numbers, dimensions, n_charges):
+    """Return the table of flows; with all rows as charges a hundredth is timed."""
     flows = {
-        "all rows as charges": (PoissonUniformizer(n_charges=None, n_steps=24), 10),
+        "all rows as charges": (PoissonUniformizer(n_charges=None, n_steps=24), 100),
         f"n_charges={n_charges}": (PoissonUniformizer(n_charges=n_charges), 1),
         "published network": (published_flow(random_state=0), 1),
     }
-    settings = grid(rows=numbers, d=[d], flow=flows)
+    settings = grid(rows=numbers, d=dimensions, flow=flows)
     return run(settings, partial(time_flow, flows), "flows")

@@ -14,8 +14,9 @@ _MOST_KNOTS = 1000
 _ROWS_A_KNOT = 8
 _FEWEST_KNOTS = 10
 
-# Beyond the knots a line goes on as steeply as over one in so many of them.
+# Beyond the knots a line goes on as steeply as over one in so many of them, or so many.
 _TAIL = 16
+_FEWEST_IN_TAIL = 4
 
 # Values and slopes are clipped here: their differences and quotients stay finite.
 _LARGEST = 1e300
@@ -70,7 +71,7 @@ def slopes_between(values, scores, n_distinct):
     """Return the slopes before each knot and after the last one."""
     n_knots = values.shape[1]
     last = n_distinct - 1
-    over = (-(-n_distinct // _TAIL)).minimum(last)
+    over = (n_distinct // _TAIL).clamp(min=_FEWEST_IN_TAIL).minimum(last)
     first = torch.zeros_like(last)
 
     def slope(start, end):

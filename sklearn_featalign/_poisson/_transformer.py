@@ -258,6 +258,7 @@ class PoissonTransformer(
             "charges_": charges,
             "charge_counts_": counts,
             "_has_cells": n_cells is not None,
+            "_depths": None,
             "_size": size,
             "_spacing_height": spacing,
             **self._fit_heights(rows, log_counts, spacing, size),

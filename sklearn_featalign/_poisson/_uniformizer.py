@@ -56,7 +56,7 @@ _RADIUS = 100.0
 _N_STEPS = (12, 16, 20, 25, 32, 40, 50, 64, 80)
 _STEPS_OF_NETWORK = 25
 _N_PROBES = 512
-_RETURN_ERROR = 5e-3
+_RETURN_ERROR = 2e-3
 
 # The last map is fitted on at least so many rows, if there are as many.
 _N_LAST = 10000
@@ -117,7 +117,7 @@ class PoissonUniformizer(PoissonTransformer):
 
     n_steps : int or "auto", default="auto"
         Number of steps. "auto" takes as many, from 12 to 80, as bring all but one of
-        512 training rows back to within .005 in coordinates. It is 25 for a network.
+        512 training rows back to within .002 in coordinates. It is 25 for a network.
 
     n_charges : int, "auto" or None, default="auto"
         Largest number of charges: the means of cells of equally many rows, at least
