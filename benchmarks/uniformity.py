@@ -312,21 +312,32 @@ def parse_arguments():
 def measure_part(part, args):
     """Return the runs of a part."""
     data = [f"{source} {d}" for source in args.sources for d in args.dimensions]
-    seeds, names = range(args.seeds), _uniform.methods(args.n_rows)
-    if part == "outliers":
-        settings = _runs.grid(data=args.sources, seed=seeds)
-        return _runs.run(settings, measure_outliers, part)
-    if part == "columns":
-        settings = _runs.grid(
-            data=_skewed.KINDS, rows=args.n_generated, seed=seeds, method=COMPARED
-        )
-        return _runs.run(settings, measure_columns, part)
-    settings, measure = {
-        "energy": (_runs.grid(data=data, seed=seeds, method=names), measure_energy),
-        "inverse": (_runs.grid(data=data, solver=SOLVERS), measure_inverse),
-        "subsets": (_runs.grid(data=data, seed=seeds), measure_subsets),
+    seeds, n_rows = range(args.seeds), args.n_rows
+    measure, settings = {
+        "energy": (
+            partial(measure_energy, n_rows),
+            {"data": data, "seed": seeds, "method": _uniform.methods(n_rows)},
+        ),
+        "columns": (
+            measure_columns,
+            {
+                "data": _skewed.KINDS,
+                "rows": args.n_generated,
+                "seed": seeds,
+                "method": COMPARED,
+            },
+        ),
+        "inverse": (
+            partial(measure_inverse, n_rows),
+            {"data": data, "solver": SOLVERS},
+        ),
+        "subsets": (
+            partial(measure_subsets, n_rows),
+            {"data": data, "seed": seeds},
+        ),
+        "outliers": (measure_outliers, {"data": args.sources, "seed": seeds}),
     }[part]
-    return _runs.run(settings, partial(measure, args.n_rows), part)
+    return _runs.run(_runs.grid(**settings), measure, part)
 
 
 # The tables of each part: title, and function of the runs.

@@ -239,8 +239,6 @@ def test_memory_that_runs_out_in_a_fit_does_too(name, monkeypatch):
     X, X_new = blobs(n_samples=3000), blobs(1)
     if hasattr(aligner, "warm_start"):
         pytest.skip("a batch of training is what the user says")
-    if isinstance(aligner, PoissonUniformizer) and aligner.n_charges is None:
-        X = X[:1000]
     with pretend_cuda() as ledger:
         expected = clone(aligner).fit(X).transform(X_new)
     enough = ledger.peak / 3

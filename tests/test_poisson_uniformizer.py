@@ -50,7 +50,9 @@ ROWS_AND_CELLS = pytest.mark.parametrize("n_charges", [None, 16])
 
 def heights_above(u):
     """Return the heights above each charge from which rows start."""
-    depths = np.zeros(len(u.charges_)) if u._depths is None else u._depths
+    if u._levels is None:
+        return np.full(len(u.charges_), u.start_height_)
+    (_, _, depths), *_ = u._levels[0]
     return u.start_height_ + depths
 
 

@@ -5,8 +5,6 @@ as in a k-d tree: cells have equal numbers of rows. A cell acts as one charge in
 mean.
 """
 
-import math
-
 import numpy as np
 
 # Rows of a cell, at least, where there are enough for this many cells.
@@ -25,7 +23,12 @@ _EQUAL_RTOL = 1e-6
 def number_of_cells(n_samples, n_charges):
     """Return the number of cells, a power of two that is at most `n_charges`."""
     n_cells = max(n_samples // _LEAST_ROWS, min(n_samples, _FEWEST_CELLS))
-    return 2 ** int(math.log2(min(n_cells, n_charges)))
+    return power_of_two(min(n_cells, int(n_charges)))
+
+
+def power_of_two(n):
+    """Return the largest power of two that is at most n."""
+    return 1 << (n.bit_length() - 1)
 
 
 def fit_cells(rows, counts, n_cells):
@@ -54,18 +57,23 @@ def cell_levels(charges, counts, depths):
         about the mean of their cell.
     """
     levels, cell = [], np.arange(len(charges))
-    n_cells = 2 ** (len(charges).bit_length() - 1)
+    n_cells = power_of_two(len(charges))
     while True:
         joined, sizes = cell_means(np.column_stack([charges, depths]), counts, cell)
         places, deep = joined[:, :-1], joined[:, -1]
         squares = np.square(charges - places[cell]).sum(1)
         spread = float(np.sqrt(np.average(squares, weights=counts)))
-        norm = float(np.linalg.norm(places, axis=1).max())
-        levels.append(((places, np.log(sizes), deep), norm, float(deep.min()), spread))
+        measures = largest_norm(places), float(deep.min()), spread
+        levels.append(((places, np.log(sizes), deep), *measures))
         n_cells //= _COARSER
         if n_cells < _FEWEST_FAR:
             return levels
         cell = divide(charges, counts, n_cells)
+
+
+def largest_norm(places):
+    """Return the largest norm of a row of an array."""
+    return float(np.linalg.norm(places, axis=1).max())
 
 
 def divide(rows, counts, n_cells):

@@ -133,9 +133,11 @@ class PoissonDenoiser(PoissonTransformer):
     _flow_output = "flow"
     _path_output = "flow"
 
-    def _fit_heights(self, charges, log_counts, spacing_height, size):
+    def _fit_heights(self, rows, log_counts, spacing_height, size):
         if self.start_height == "auto":
-            start = self._neighbor_height(charges, log_counts)
+            # With cells the spacing height is theirs.
+            spacing = self._spacing(rows, size)
+            start = self._neighbor_height(rows, log_counts, spacing)
         else:
             start = float(self.start_height)
         end = self.contraction * start

@@ -102,8 +102,20 @@ class ChargeField:
         return (X - mean).norm(dim=1, keepdim=True)
 
 
-class CellField:
-    """The field of cells, which drives all rows alike.
+class SharedField:
+    """Base class of fields that drive all rows alike, of which none has its own."""
+
+    def coincident(self, X):
+        """Return None: there is no charge that is a row's own."""
+        return None
+
+    def home_candidates(self, X):
+        """Return no candidates."""
+        return None, []
+
+
+class CellField(SharedField):
+    """The field of cells.
 
     Far above the plane, neighbouring cells act as one: there are fewer of them in
     higher stages. All rows pass from one stage to the next at the same height, so that
@@ -131,10 +143,6 @@ class CellField:
             # Of stages that begin together the last one counts.
             self.table = [stage for stage in self.table if stage[0] < start] + means
 
-    def coincident(self, X):
-        """Return None: no row has a charge of its own."""
-        return None
-
     def stages(self, X, own=None):
         """Return the stages for as many rows as X has."""
         return [
@@ -142,28 +150,16 @@ class CellField:
             for height, mean in self.table
         ]
 
-    def home_candidates(self, X):
-        """Return no candidates."""
-        return None, []
 
-
-class LearnedField:
+class LearnedField(SharedField):
     """The field as predicted by a network with given weights, without charges."""
 
     def __init__(self, weights):
         self.weights = weights
 
-    def coincident(self, X):
-        """Return None: there are no charges for rows to coincide with."""
-        return None
-
     def stages(self, X, own=None):
         """Return the only stage."""
         return [(0.0, partial(network_mean, weights=self.weights))]
-
-    def home_candidates(self, X):
-        """Return no candidates."""
-        return None, []
 
 
 def by_powers(X, augmented, own=None):

@@ -111,15 +111,21 @@ def velocity(t, V, mean, length):
     return V / s - mean(V * s, length * r_over_a)
 
 
-def between(stages, low, high):
-    """Return the stages that lie between two heights: low, high, mean of each."""
-    starts = [max(height, low) for height, _ in stages]
-    ends = [*starts[1:], high]
-    return [
-        (start, min(end, high), mean)
-        for start, end, (_, mean) in zip(starts, ends, stages, strict=True)
-        if start < min(end, high)
+def legs_between(stages, start, end):
+    """Return the legs of the way between heights: where each starts and ends, its mean.
+
+    The stages are those of a field.
+    """
+    low, high = sorted((start, end))
+    heights = [min(max(height, low), high) for height, _ in stages] + [high]
+    legs = [
+        (*between, mean)
+        for between, (_, mean) in zip(pairwise(heights), stages, strict=True)
+        if between[0] < between[1]
     ]
+    if start < end:
+        return legs
+    return [(upper, lower, mean) for lower, upper, mean in reversed(legs)]
 
 
 class Flow:
@@ -128,7 +134,7 @@ class Flow:
     Parameters
     ----------
     coordinates : Coordinates
-    field : ChargeField or NetworkField
+    field : ChargeField, CellField or LearnedField
     heights : tuple of float
         Where rows start and where they end.
     size : float
@@ -216,14 +222,13 @@ class Flow:
     def follow(self, Z, own, start, end, n_steps):
         """Follow the lines of the field between heights, stage by stage."""
         length = self.size * Z.shape[1] ** 0.5
-        stages = between(self.field.stages(Z, own), *sorted((start, end)))
-        times = [flow_time(height, length) for height in (start, end)]
-        for low, high, mean in stages if start < end else reversed(stages):
-            part = (flow_time(high, length) - flow_time(low, length)) / abs(
-                times[1] - times[0]
-            )
-            n_own = max(1, round(n_steps * part))
-            ends = (low, high) if start < end else (high, low)
+
+        def duration(start, end):
+            return flow_time(end, length) - flow_time(start, length)
+
+        whole = duration(start, end)
+        for *ends, mean in legs_between(self.field.stages(Z, own), start, end):
+            n_own = max(1, round(n_steps * duration(*ends) / whole))
             Z = follow(mean, Z, *ends, length, self.solver, n_own)
         return Z
 

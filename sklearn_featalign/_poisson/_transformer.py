@@ -13,7 +13,12 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklearn_featalign._callbacks import FitTask
 from sklearn_featalign._mixin import TorchTransformerMixin
-from sklearn_featalign._poisson._cells import cell_levels, fit_cells, number_of_cells
+from sklearn_featalign._poisson._cells import (
+    cell_levels,
+    fit_cells,
+    largest_norm,
+    number_of_cells,
+)
 from sklearn_featalign._poisson._charges import Charges, charges_in_plane
 from sklearn_featalign._poisson._fields import CellField, ChargeField
 from sklearn_featalign._poisson._flow import SOLVERS, FloatLimits, Flow
@@ -62,14 +67,18 @@ class PoissonTransformer(
 
     A subclass has the parameters in `_parameter_constraints` and `scaling`. It defines
 
-    - ``_fit_heights(charges, log_counts, spacing, size)``: returns ``start_height_``,
-      ``end_height_`` and other attributes that follow from the charges, in a dict;
+    - ``_fit_heights(rows, log_counts, spacing, size)``: returns ``start_height_``,
+      ``end_height_`` and other attributes that follow from the rows, in a dict;
     - ``_flow_output`` and ``_path_output``: the outputs of its `Flow`, and of paths.
 
     It may define checks (``_check_parameters``, ``_check_inverse_rows``),
-    ``_n_outputs`` and, for a field that a network learns, ``_n_epochs``,
-    ``_fit_field``, ``_field`` and ``_n_work_columns``.
+    ``_n_outputs``, ``_fit_depths`` of cells, ``_fit_steps`` with ``_steps`` and
+    ``_last``, and, for a field that a network learns, ``_n_epochs``, ``_fit_field``,
+    ``_field`` and ``_n_work_columns``.
     """
+
+    # The last map of the columns, where there is one.
+    _last = None
 
     _parameter_constraints = {
         "start_height": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
@@ -114,12 +123,10 @@ class PoissonTransformer(
         values = check_rows(self, X, min_samples=2)
         random_state = check_random_state(self.random_state)
         rows = Rows(values, resolve_device(self.device, values), self.batch_size)
-        coordinates, metric = (
-            with_smaller_batches(
-                fit_coordinates, rows, len(rows), scaling, rows.rounding
-            )
-            for scaling in (self.scaling, "view")
-        )
+        coordinates = self._fit_coordinates(rows, self.scaling)
+        metric = coordinates
+        if self.scaling != "view":
+            metric = self._fit_coordinates(rows, "view")
         distinct, counts = rows.load().unique(dim=0, return_counts=True)
         fitted = {"_coordinates": coordinates}
         fitted |= self._fit_scores(to_coordinates(distinct, metric), counts, metric)
@@ -210,6 +217,11 @@ class PoissonTransformer(
         rows.collect(score, out)
         return out[:, 0]
 
+    def _fit_coordinates(self, rows, scaling):
+        return with_smaller_batches(
+            fit_coordinates, rows, len(rows), scaling, rows.rounding
+        )
+
     def _check_parameters(self):
         """Raise an error if parameters exclude each other."""
 
@@ -235,13 +247,15 @@ class PoissonTransformer(
     def _fit_scores(self, rows, counts, metric):
         """Return what `score_samples` needs: all rows, in their own units."""
         log_counts, unit = counts.to(rows).log(), unit_of(metric)
+        spacing = self._spacing(rows, data_size(rows, log_counts))
+        height = self._neighbor_height(rows, log_counts, spacing)
         return {
-            "score_height_": unit * self._neighbor_height(rows, log_counts),
+            "score_height_": unit * height,
             "_metric": metric,
             "_unit": unit,
             "_score_rows": rows,
             "_score_counts": counts,
-            "_score_spacing": self._spacing(rows, data_size(rows, log_counts)),
+            "_score_spacing": spacing,
         }
 
     def _fit_charges(self, rows, counts):
@@ -257,14 +271,15 @@ class PoissonTransformer(
         fitted = {
             "charges_": charges,
             "charge_counts_": counts,
-            "_has_cells": n_cells is not None,
-            "_depths": None,
+            "_levels": None,
             "_size": size,
             "_spacing_height": spacing,
             **self._fit_heights(rows, log_counts, spacing, size),
         }
         if n_cells is not None:
-            fitted["_depths"] = self._fit_depths(charges, fitted["start_height_"])
+            depths = self._fit_depths(charges, fitted["start_height_"])
+            places, depths = (values.cpu().numpy() for values in (charges, depths))
+            fitted["_levels"] = cell_levels(places, counts, depths)
         return fitted
 
     def _fit_depths(self, charges, height):
@@ -278,8 +293,8 @@ class PoissonTransformer(
         )
         return spacing_height(distances, charges.shape[1], size)
 
-    def _neighbor_height(self, rows, log_counts):
-        """Return the height at which rows see their neighbours."""
+    def _neighbor_height(self, rows, log_counts, spacing):
+        """Return the height at which rows see their neighbours: the spacing or more."""
         perplexity = min(_PERPLEXITY, len(rows) / 2)
         height = with_smaller_batches(
             perplexity_height_of,
@@ -288,7 +303,7 @@ class PoissonTransformer(
             log_counts,
             perplexity,
         )
-        return max(height, self._spacing(rows, data_size(rows, log_counts)))
+        return max(height, spacing)
 
     def _n_cells(self, n_rows):
         """Return the number of cells, or None where each row is a charge."""
@@ -322,13 +337,12 @@ class PoissonTransformer(
     def _field(self, device):
         """Return the field that rows follow, on a device."""
         lowest = min(self.start_height_, self.end_height_)
-        if not self._has_cells:
+        if self._levels is None:
             return charge_field(
                 self.charges_, self.charge_counts_, self._spacing_height, lowest, device
             )
-        arrays = self.charges_, self.charge_counts_, self._depths
         levels = []
-        for level, *measures in cell_levels(*arrays):
+        for level, *measures in self._levels:
             charges = Charges(*(torch.tensor(part, device=device) for part in level))
             levels.append((charges, *measures))
         return CellField(levels, lowest)
@@ -343,6 +357,7 @@ class PoissonTransformer(
             self._flow_output,
             self.solver,
             self._steps,
+            quantiles_of(to_torch(self._last, device)),
         )
 
     @property
@@ -361,14 +376,14 @@ class PoissonTransformer(
 def load_coordinates(state, device):
     """Return fitted coordinates on a device."""
     state = to_torch(state, device)
-    quantiles = state["quantiles"]
-    return Coordinates(
-        **state
-        | {
-            "zscore": ZScore(**state["zscore"]),
-            "quantiles": None if quantiles is None else Quantiles(**quantiles),
-        }
-    )
+    state["zscore"] = ZScore(**state["zscore"])
+    state["quantiles"] = quantiles_of(state["quantiles"])
+    return Coordinates(**state)
+
+
+def quantiles_of(state):
+    """Return fitted quantiles, or None without any."""
+    return None if state is None else Quantiles(**state)
 
 
 def charge_field(charges, counts, spacing, lowest, device):
@@ -382,11 +397,6 @@ def charge_field(charges, counts, spacing, lowest, device):
         spacing=spacing,
         lowest=lowest,
     )
-
-
-def largest_norm(charges):
-    """Return the largest norm of an array of charges."""
-    return float(np.linalg.norm(charges, axis=1).max())
 
 
 def negative_distance(X, coordinates, field, height, unit):

@@ -27,7 +27,7 @@ from sklearn_featalign._poisson._network import (
 )
 from sklearn_featalign._poisson._poisson_field import PoissonField
 from sklearn_featalign._poisson._projected import ProjectedFlow
-from sklearn_featalign._poisson._quantiles import Quantiles, fit_quantiles
+from sklearn_featalign._poisson._quantiles import fit_quantiles
 from sklearn_featalign._poisson._transformer import (
     PoissonTransformer,
     load_coordinates,
@@ -433,14 +433,14 @@ class PoissonUniformizer(PoissonTransformer):
     def _n_epochs(self):
         return 0 if self.field == "exact" else self.field.max_epochs
 
-    def _fit_heights(self, charges, log_counts, spacing_height, size):
+    def _fit_heights(self, rows, log_counts, spacing_height, size):
         fitted = {"_is_projected": self._trains_projected, "_weights": None}
         start, end = spacing_height, _RADIUS * size
         if self.field != "exact":
             sigma, tau, M = float(self.field.sigma), float(self.field.tau), self.field.M
             if M == "auto":
-                norm = float(log_counts.softmax(0) @ charges.norm(dim=1))
-                M = largest_exponent(norm, charges.shape[1], sigma, tau)
+                norm = float(log_counts.softmax(0) @ rows.norm(dim=1))
+                M = largest_exponent(norm, rows.shape[1], sigma, tau)
             fitted["M_"] = float(M)
             end = trained_height(sigma, tau, M)
         if self._trains_projected:
@@ -518,10 +518,7 @@ class PoissonUniformizer(PoissonTransformer):
 
     def _make_flow(self, device):
         if not self._is_projected:
-            flow = super()._make_flow(device)
-            if self._last is not None:
-                flow.last = Quantiles(**to_torch(self._last, device))
-            return flow
+            return super()._make_flow(device)
         return ProjectedFlow(
             load_coordinates(self._coordinates, device),
             to_torch(self._weights, device, torch.float64),
