@@ -70,13 +70,15 @@ def test_levels_keep_moments():
     means, sizes = fit_cells(rows, counts, 512)
     depths = np.linspace(0, 1, 512)
     levels = cell_levels(means, sizes, depths)
-    assert [len(level[0][0]) for level in levels] == [512, 64]
+    assert [len(level["charges"]["places"]) for level in levels.values()] == [512, 64]
     spreads = []
-    for (places, log_counts, deep), norm, lowest, spread in levels:
+    for level in levels.values():
+        places, log_counts, deep = level["charges"].values()
         np.testing.assert_allclose(np.exp(log_counts) @ places, rows.sum(0), atol=1e-8)
         np.testing.assert_allclose(np.exp(log_counts) @ deep, sizes @ depths)
-        assert norm == np.linalg.norm(places, axis=1).max() and lowest == deep.min()
-        spreads.append(spread)
+        assert level["max_norm"] == np.linalg.norm(places, axis=1).max()
+        assert level["lowest_depth"] == deep.min()
+        spreads.append(level["spread"])
     assert spreads[0] < 1e-12 and 0.1 < spreads[1] < 2
 
 

@@ -52,8 +52,7 @@ def heights_above(u):
     """Return the heights above each charge from which rows start."""
     if u._levels is None:
         return np.full(len(u.charges_), u.start_height_)
-    (_, _, depths), *_ = u._levels[0]
-    return u.start_height_ + depths
+    return u.start_height_ + u._levels[0]["charges"]["depths"]
 
 
 @ROWS_AND_CELLS

@@ -51,20 +51,24 @@ def cell_levels(charges, counts, depths):
 
     Returns
     -------
-    levels : list of tuple
-        Arrays of the places, the logarithms of the counts, and the depths of a level;
-        then the largest norm of a place, the lowest depth, and the spread of charges
-        about the mean of their cell.
+    levels : dict of int to dict
+        For each level, from the finest on, `charges` with arrays of the places, the
+        logarithms of the counts, and the depths; the largest norm of a place, the
+        lowest depth, and the spread of charges about the mean of their cell.
     """
-    levels, cell = [], np.arange(len(charges))
+    levels, cell = {}, np.arange(len(charges))
     n_cells = power_of_two(len(charges))
     while True:
         joined, sizes = cell_means(np.column_stack([charges, depths]), counts, cell)
         places, deep = joined[:, :-1], joined[:, -1]
         squares = np.square(charges - places[cell]).sum(1)
         spread = float(np.sqrt(np.average(squares, weights=counts)))
-        measures = largest_norm(places), float(deep.min()), spread
-        levels.append(((places, np.log(sizes), deep), *measures))
+        levels[len(levels)] = {
+            "charges": {"places": places, "log_counts": np.log(sizes), "depths": deep},
+            "max_norm": largest_norm(places),
+            "lowest_depth": float(deep.min()),
+            "spread": spread,
+        }
         n_cells //= _COARSER
         if n_cells < _FEWEST_FAR:
             return levels

@@ -10,6 +10,7 @@ import torch
 
 from sklearn_featalign._linalg import squared_distances
 from sklearn_featalign._poisson._charges import (
+    Charges,
     augment_charges,
     coincident_charges,
     log_count_without_self,
@@ -123,20 +124,21 @@ class CellField(SharedField):
 
     Parameters
     ----------
-    levels : list of tuple
-        For each level, from the finest on: `Charges`, their largest norm, their lowest
-        depth, and the spread of rows about their cell's mean.
+    levels : iterable of dict
+        As from `cell_levels`, from the finest on, with tensors.
     lowest : float
         The lowest height in use.
     """
 
     def __init__(self, levels, lowest):
         self.table = []
-        for charges, max_norm, depth, spread in levels:
-            start = _FAR * spread if self.table else lowest
+        for level in levels:
+            charges = Charges(**level["charges"])
+            reach, d = level["max_norm"], charges.places.shape[1]
+            start = _FAR * level["spread"] if self.table else lowest
             means = [(start, partial(mean_charge, charges=charges))]
             for dtype in (torch.float64, torch.float32):
-                height = safe_height(max_norm, charges.places.shape[1], dtype) - depth
+                height = safe_height(reach, d, dtype) - level["lowest_depth"]
                 if dtype == torch.float64 or len(charges.places) >= _MANY_CHARGES:
                     table = augment_charges(charges, dtype)
                     means.append((max(height, start), table))

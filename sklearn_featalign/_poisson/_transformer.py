@@ -19,7 +19,7 @@ from sklearn_featalign._poisson._cells import (
     largest_norm,
     number_of_cells,
 )
-from sklearn_featalign._poisson._charges import Charges, charges_in_plane
+from sklearn_featalign._poisson._charges import charges_in_plane
 from sklearn_featalign._poisson._fields import CellField, ChargeField
 from sklearn_featalign._poisson._flow import SOLVERS, FloatLimits, Flow
 from sklearn_featalign._poisson._heights import (
@@ -341,11 +341,7 @@ class PoissonTransformer(
             return charge_field(
                 self.charges_, self.charge_counts_, self._spacing_height, lowest, device
             )
-        levels = []
-        for level, *measures in self._levels:
-            charges = Charges(*(torch.tensor(part, device=device) for part in level))
-            levels.append((charges, *measures))
-        return CellField(levels, lowest)
+        return CellField(to_torch(self._levels, device).values(), lowest)
 
     def _make_flow(self, device):
         """Return the flow of rows on a device."""
