@@ -8,6 +8,10 @@ from sklearn.utils.validation import validate_data
 
 from sklearn_featalign import _memory
 
+# Of more than so many rows that are watched, so many are computed first.
+_MANY_ROWS = 2048
+_FIRST_ROWS = 256
+
 
 def resolve_device(device, X=None):
     """Return the torch device to compute on.
@@ -258,24 +262,27 @@ class Rows:
         """Relative rounding error of X, as a standard deviation."""
         return (2.0**-24 if is_single(self.X) else 2.0**-53) / 3**0.5
 
-    def collect(self, function, out, add=False):
+    def collect(self, function, out, add=False, progress=None):
         """Write ``function(batch)`` of all batches into the same rows of a container.
 
         The container is an array if X is one, otherwise a tensor; with `add` its values
         are added to. Where CUDA runs out of memory the batch is halved, down to one
-        row.
+        row. ``progress(n_done)`` is called after each batch; of many rows the first
+        batch is then small, so that it is soon known how long all of them take.
         """
         is_tensor = isinstance(out, torch.Tensor)
         dtype = out.dtype if is_tensor else torch_dtype(out)
         start, size, waiting = 0, self.batch_size, None
         while start < len(self):
-            size = min(size, len(self) - start)
-            rows = slice(start, start + size)
-            block = self._attempt(function, rows, dtype, is_last=size == 1)
+            n_rows = min(size, len(self) - start)
+            if progress and start == 0 and len(self) > _MANY_ROWS:
+                n_rows = min(size, _FIRST_ROWS)
+            rows = slice(start, start + n_rows)
+            block = self._attempt(function, rows, dtype, is_last=n_rows == 1)
             if block is None:
-                size //= 2
+                size = n_rows // 2
                 continue
-            start += size
+            start += n_rows
             # The previous block is written while the device computes this one.
             if waiting is not None:
                 write_block(out, *waiting, add)
@@ -286,6 +293,8 @@ class Rows:
                 write_block(out, self._positions(rows), block, None, add)
             # Its memory is free before the next block is computed.
             del block
+            if progress:
+                progress(start)
         if waiting is not None:
             write_block(out, *waiting, add)
 

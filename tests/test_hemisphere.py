@@ -111,7 +111,25 @@ def test_far_points_are_finite():
     assert from_hemisphere(edge, 100.0).square().isfinite().all()
 
 
+@pytest.mark.parametrize("d", [1, 2, 3, 8, 64])
+def test_any_normal_numbers_have_a_place(d):
+    """They are farther out the longer they are, up to a limit, and never undefined."""
+    lengths = [1, 10, 38, 39, 45, 60, 1e3, 1e4, 1e100, 1e200, 1e300]
+    direction = torch.ones(1, d, dtype=torch.float64)
+    G = torch.tensor(lengths, dtype=torch.float64)[:, None] * direction
+    places = from_normal(G, 100.0)
+    assert places.square().isfinite().all()
+    torch.testing.assert_close(places, places[:, :1] * direction)
+    assert (places[1:, 0] >= places[:-1, 0] * (1 - 1e-12)).all()
+    assert places[-1, 0] > 1e90
+    # In one dimension the share beyond is that of the angle.
+    if d == 1:
+        share = torch.atan2(torch.full_like(places[:2], 100.0), places[:2]) / torch.pi
+        expected = stats.norm.sf(G[:2, 0])
+        np.testing.assert_allclose(share[:, 0], expected, rtol=1e-9)
+
+
 def test_the_ends_of_the_cube_are_a_little_off():
-    U = torch.tensor([0.0, 0.3, 1.0], dtype=torch.float64)
-    G = from_cube(U, 1e-38, 2.0**-52)
-    np.testing.assert_allclose(G, stats.norm.ppf([1e-38, 0.3, 1 - 2.0**-53]))
+    U = torch.tensor([-0.2, 0.0, 1e-9, 0.3, 1.0, 7.0], dtype=torch.float64)
+    G = from_cube(U, 0.01)
+    np.testing.assert_allclose(G, stats.norm.ppf([0.01, 0.01, 1e-9, 0.3, 0.99, 0.99]))

@@ -17,7 +17,7 @@ FILES = {
 FLOOR = [
     ["_version", "_memory", "_linalg"],
     ["_torch", "_similarity", "_standardize"],
-    ["_views", "_mixin", "_callbacks", "_compiled"],
+    ["_views", "_mixin", "_callbacks", "_progress", "_compiled"],
     ["_mlp", "_training", "metrics"],
     ["_base"],
 ]
@@ -56,6 +56,7 @@ PURE = [
     "_poisson._flow",
     "_poisson._heights",
     "_poisson._hemisphere",
+    "_poisson._line",
     "_poisson._projected",
     "_poisson._quantiles",
     "_poisson._whitening",
@@ -99,7 +100,7 @@ def test_imports_point_inward(file):
 @pytest.mark.parametrize("file", PURE)
 def test_mathematics_knows_torch_alone(file):
     packages = {name.split(".")[0] for name in imports(FILES[file])}
-    standard = {"math", "functools", "itertools", "typing"}
+    standard = {"math", "dataclasses", "functools", "itertools", "typing"}
     assert packages <= standard | {"torch", "torchdiffeq", "sklearn_featalign"}
     assert not rooms(imports(FILES[file])) & {"_torch", "_views", "_mixin", "_base"}
 

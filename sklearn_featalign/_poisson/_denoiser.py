@@ -52,6 +52,9 @@ class PoissonDenoiser(PoissonTransformer):
     random_state : int, RandomState instance or None, default=None
         Ignored.
 
+    verbose : bool, default=False
+        Whether progress is printed; see :class:`PoissonUniformizer`.
+
     Attributes
     ----------
     charges_ : ndarray of shape (n_different, n_dimensions)
@@ -119,6 +122,7 @@ class PoissonDenoiser(PoissonTransformer):
         device="auto",
         batch_size="auto",
         random_state=None,
+        verbose=False,
     ):
         self.contraction = contraction
         self.start_height = start_height
@@ -129,6 +133,7 @@ class PoissonDenoiser(PoissonTransformer):
         self.device = device
         self.batch_size = batch_size
         self.random_state = random_state
+        self.verbose = verbose
 
     _flow_output = "flow"
     _path_output = "flow"

@@ -72,6 +72,10 @@ class ChargeField:
             mean = by_powers(X, self.augmented, own)
         return [(0.0, mean)]
 
+    def charges_at(self, height):
+        """Return the charges that drive rows at a height."""
+        return self.charges
+
     def home_candidates(self, X):
         """Return the charges that rows may have started on, and the tolerance for it.
 
@@ -110,6 +114,10 @@ class SharedField:
         """Return None: there is no charge that is a row's own."""
         return None
 
+    def charges_at(self, height):
+        """Return None: rows are not driven by charges."""
+        return None
+
     def home_candidates(self, X):
         """Return no candidates."""
         return None, []
@@ -131,11 +139,12 @@ class CellField(SharedField):
     """
 
     def __init__(self, levels, lowest):
-        self.table = []
+        self.table, self.levels = [], []
         for level in levels:
             charges = Charges(**level["charges"])
             reach, d = level["max_norm"], charges.places.shape[1]
             start = _FAR * level["spread"] if self.table else lowest
+            self.levels.append((start, charges))
             means = [(start, partial(mean_charge, charges=charges))]
             for dtype in (torch.float64, torch.float32):
                 height = safe_height(reach, d, dtype) - level["lowest_depth"]
@@ -144,6 +153,11 @@ class CellField(SharedField):
                     means.append((max(height, start), table))
             # Of stages that begin together the last one counts.
             self.table = [stage for stage in self.table if stage[0] < start] + means
+
+    def charges_at(self, height):
+        """Return the cells that drive rows at a height."""
+        first, *others = self.levels
+        return [first, *(level for level in others if level[0] <= height)][-1][1]
 
     def stages(self, X, own=None):
         """Return the stages for as many rows as X has."""

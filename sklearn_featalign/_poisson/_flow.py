@@ -11,13 +11,14 @@ Far from them v no longer changes, and infinity is the time 0.
 """
 
 import math
+from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
-from typing import NamedTuple
 
 import torch
 from torchdiffeq import odeint
 
+from sklearn_featalign._poisson._fields import CellField, ChargeField, LearnedField
 from sklearn_featalign._poisson._hemisphere import (
     from_cube,
     from_hemisphere,
@@ -25,8 +26,10 @@ from sklearn_featalign._poisson._hemisphere import (
     to_hemisphere,
     to_normal,
 )
-from sklearn_featalign._poisson._quantiles import from_scores, to_scores
+from sklearn_featalign._poisson._line import follow_flux
+from sklearn_featalign._poisson._quantiles import Quantiles, from_scores, to_scores
 from sklearn_featalign._poisson._whitening import (
+    Coordinates,
     column_lengths,
     from_columns,
     from_coordinates,
@@ -36,16 +39,13 @@ from sklearn_featalign._poisson._whitening import (
 
 SOLVERS = ("euler", "midpoint", "rk4", "dopri5")
 
+# Columns come back at most so many standard deviations outside the training rows; but
+# not outside where a normal number is so much larger than that of any training row.
+_MARGIN = 1.0
+_BEYOND = 0.25
+
 # Relative and absolute tolerance of a step of dopri5, for the worst row.
 _TOLERANCE = 1e-7
-
-
-class FloatLimits(NamedTuple):
-    """The smallest normal number, the spacing at one, and the largest number."""
-
-    tiny: float
-    eps: float
-    max: float
 
 
 def integrate(function, Y, start, end, solver, n_steps):
@@ -111,6 +111,19 @@ def velocity(t, V, mean, length):
     return V / s - mean(V * s, length * r_over_a)
 
 
+def return_errors(X, back):
+    """Return the largest error of a column of each row after the way there and back.
+
+    The unit is half the range of the middle 68 % of the column, a standard deviation of
+    normal numbers, plus the distance of the row from the median.
+    """
+    low, median, high = X.quantile(X.new_tensor([0.16, 0.5, 0.84]), dim=0)
+    unit = high / 2 - low / 2
+    unit = torch.where(unit > 0, unit, (X - median).abs().amax(0))
+    errors = (back - X).abs() / (unit + (X - median).abs())
+    return errors.nan_to_num(0.0).amax(1)
+
+
 def legs_between(stages, start, end):
     """Return the legs of the way between heights: where each starts and ends, its mean.
 
@@ -128,6 +141,7 @@ def legs_between(stages, start, end):
     return [(upper, lower, mean) for lower, upper, mean in reversed(legs)]
 
 
+@dataclass(frozen=True)
 class Flow:
     """Moves batches of rows along lines of force, on one device.
 
@@ -135,10 +149,12 @@ class Flow:
     ----------
     coordinates : Coordinates
     field : ChargeField, CellField or LearnedField
-    heights : tuple of float
-        Where rows start and where they end.
+    start, end : float
+        Heights where rows start and where they end.
     size : float
         Root mean square of a coordinate of the training rows.
+    n_rows : int
+        Number of training rows.
     output : {"cube", "normal", "hemisphere", "flow"}
     solver : {"euler", "midpoint", "rk4", "dopri5"}
     n_steps : int
@@ -146,46 +162,60 @@ class Flow:
         The last map, of normal scores of columns to others.
     """
 
-    def __init__(
-        self, coordinates, field, heights, size, output, solver, n_steps, last=None
-    ):
-        self.coordinates = coordinates
-        self.field = field
-        self.start, self.end = heights
-        self.size = size
-        self.output = output
-        self.solver = solver
-        self.n_steps = n_steps
-        self.last = last
+    coordinates: Coordinates
+    field: ChargeField | CellField | LearnedField
+    start: float
+    end: float
+    size: float
+    n_rows: int
+    output: str
+    solver: str
+    n_steps: int
+    last: Quantiles | None = None
 
     def forward(self, X):
         """Return the output of rows."""
-        return self.to_output(self.ends(X)[1], self.end, self.output)
+        return self.to_output(self.ends(X), self.end, self.output)
 
     def scores(self, X):
         """Return the normal scores of the columns of rows, before the last map."""
-        return self.to_normal_columns(self.ends(X)[1], self.end)
+        return self.to_normal_columns(self.ends(X), self.end)
 
-    def return_errors(self, X):
-        """Return how far rows are off in coordinates after the way there and back."""
-        Z, end = self.ends(X)
-        return (self.follow_back(end) - Z).norm(dim=1, keepdim=True)
+    def there_and_back(self, X):
+        """Return rows after the way there and back."""
+        return from_coordinates(self.follow_back(self.ends(X)), self.coordinates)
 
     def ends(self, X):
-        """Return where rows start and end, in coordinates."""
+        """Return where rows end, in coordinates."""
         Z = to_coordinates(X.to(torch.float64), self.coordinates)
         own = self.field.coincident(Z)
-        return Z, self.follow(Z, own, self.start, self.end, self.n_steps)
+        return self.follow(Z, own, self.start, self.end, self.n_steps)
 
-    def backward(self, out, limits):
+    def backward(self, out, largest):
         """Return the rows of an output: the inverse of `forward`.
 
-        The limits are those of the dtype of the rows. In a cube 0 stands for ``tiny``,
-        and 1 for one minus half of ``eps``; no number of a row exceeds ``max``.
+        No number exceeds `largest`. Rows of a cube and of normal numbers, which may be
+        predictions, are close to the range of the training rows.
         """
-        end = self.from_output(out.to(torch.float64), limits)
+        out = out.to(torch.float64)
+        end = self.from_output(out)
         Z = self.recover_training_rows(self.follow_back(end), end)
-        return from_coordinates(Z, self.coordinates).clamp(-limits.max, limits.max)
+        X = from_coordinates(Z, self.coordinates, self.margin(out))
+        return X.clamp(-largest, largest)
+
+    def margin(self, out):
+        """Return how far outside the training rows rows of an output may come back.
+
+        The unit is a standard deviation of a column. Rows outside the cube, and where
+        hardly any row is, are taken for predictions, and go no farther than training
+        rows do.
+        """
+        if self.output not in ("cube", "normal"):
+            return math.inf
+        G = torch.special.ndtri(out) if self.output == "cube" else out
+        farthest = torch.special.ndtri(out.new_tensor(1 - 0.5 / self.n_rows)) + _BEYOND
+        is_near = (G.abs() <= farthest).all(1, keepdim=True)
+        return torch.where(is_near, _MARGIN, 0.0)
 
     def draw(self, G):
         """Return rows drawn by carrying normal points, in coordinates, to the start."""
@@ -220,7 +250,13 @@ class Flow:
         return torch.cat(places, dim=1)
 
     def follow(self, Z, own, start, end, n_steps):
-        """Follow the lines of the field between heights, stage by stage."""
+        """Follow the lines of the field between heights, stage by stage.
+
+        In one dimension they are known, and no steps are taken.
+        """
+        ends = [(height, self.field.charges_at(height)) for height in (start, end)]
+        if Z.shape[1] == 1 and ends[0][1] is not None:
+            return follow_flux(Z, *ends, own)
         length = self.size * Z.shape[1] ** 0.5
 
         def duration(start, end):
@@ -278,12 +314,12 @@ class Flow:
         G = from_columns(G * column_lengths(coordinates), coordinates)
         return from_normal(G, self.end)
 
-    def from_output(self, out, limits):
+    def from_output(self, out):
         """Return the rows at the end height that have an output."""
         coordinates = self.coordinates
         if self.output == "flow":
             return to_coordinates(out, coordinates)
         if self.output == "hemisphere":
             return from_columns(from_hemisphere(out, self.end), coordinates)
-        G = from_cube(out, limits.tiny, limits.eps) if self.output == "cube" else out
+        G = from_cube(out, 0.5 / self.n_rows) if self.output == "cube" else out
         return self.from_normal_columns(G)

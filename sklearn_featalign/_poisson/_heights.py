@@ -153,6 +153,14 @@ def weight_entropy(D, nearest, height, d, log_counts):
     return L.logsumexp(1) - (L.softmax(1) * L).sum(1)
 
 
+def check_upward(start, end):
+    """Raise an error if lines would not rise."""
+    if end <= start:
+        raise ValueError(
+            f"The start height {start:.6g} must be below the radius {end:.6g}."
+        )
+
+
 def check_heights(start, end, size):
     """Raise an error if float64 cannot follow lines between two heights."""
     low, high = _LOWEST * size, _HIGHEST * size

@@ -24,8 +24,13 @@ _NEWTON_STEPS = 40
 # A row at the centre is given this length, so that it has a direction.
 _SMALLEST_LENGTH = 1e-150
 
-# Rows are no farther out than this many heights, so that squares are finite.
+# Rows are no farther out than this many heights, so that squares are finite; normal
+# points of this length are.
 _LARGEST_RATIO = 1e100
+_LARGEST_LENGTH = 1e3
+
+# The arctangent is the angle itself from this w on.
+_SMALL_ANGLE = 100.0
 
 
 def log_series(log_terms, t):
@@ -62,7 +67,8 @@ def hemisphere_tails(w, d):
     k = d // 2
     if d % 2:
         terms = log_rising(1, k, w) - log_rising(1.5, k, w)
-        angle = torch.atan(torch.exp(-w / 2)).log()
+        ratio = torch.exp(-w / 2)
+        angle = torch.where(w > _SMALL_ANGLE, -w / 2, torch.atan(ratio).log())
         upper = log_series(terms, log_s) + (log_c + log_s) / 2
         upper = torch.logaddexp(angle, upper) + math.log(2 / math.pi)
     else:
@@ -169,9 +175,11 @@ def to_normal(X, height):
 
 def from_normal(G, height):
     """Return points at a height for those of a normal distribution."""
+    # Directions are as before, up to far beyond the largest length.
+    G = G.clamp(-_LARGEST_RATIO, _LARGEST_RATIO)
     length = G.norm(dim=1).clamp(min=_SMALLEST_LENGTH)
-    w = to_hemisphere_ratio((length.square() / 2).log(), G.shape[1])
-    w = w.clamp(max=2 * math.log(_LARGEST_RATIO))
+    t = (length.clamp(max=_LARGEST_LENGTH).square() / 2).log()
+    w = to_hemisphere_ratio(t, G.shape[1]).clamp(max=2 * math.log(_LARGEST_RATIO))
     return G * (height * (w / 2).exp() / length)[:, None]
 
 
@@ -187,9 +195,11 @@ def from_hemisphere(points, height):
     return height * ratios.clamp(-_LARGEST_RATIO, _LARGEST_RATIO)
 
 
-def from_cube(U, least, eps):
+def from_cube(U, least):
     """Return normal numbers for their probabilities.
 
-    0 is replaced by `least`, and 1 by one minus half of `eps`.
+    0 and what lies below are replaced by `least`, 1 and what lies above by one minus
+    this.
     """
-    return torch.special.ndtri(U.clamp(least, 1 - eps / 2))
+    U = torch.where(U > 0, U, least)
+    return torch.special.ndtri(torch.where(U < 1, U, 1 - least))

@@ -32,14 +32,14 @@ class ProjectedFlow:
         rows = from_coordinates(points[:, :-1], self.coordinates)
         return torch.cat([rows, points[:, -1:]], dim=1)
 
-    def backward(self, out, limits):
+    def backward(self, out, largest):
         """Return the rows of an output: the inverse of `forward`."""
         out = out.to(torch.float64)
         Z = to_coordinates(out[:, :-1], self.coordinates)
         points = torch.cat([Z, out[:, -1:]], dim=1)
         points = self.integrate(points, self.time, 0.0)
         rows = from_coordinates(points[:, :-1], self.coordinates)
-        return rows.clamp(-limits.max, limits.max)
+        return rows.clamp(-largest, largest)
 
     def integrate(self, points, start, end):
         """Follow the equation between times."""

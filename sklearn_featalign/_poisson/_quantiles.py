@@ -16,7 +16,7 @@ _FEWEST_KNOTS = 10
 
 # Beyond the knots a line goes on as steeply as over one in so many of them, or so many.
 _TAIL = 16
-_FEWEST_IN_TAIL = 4
+_FEWEST_IN_TAIL = 7
 
 # Values and slopes are clipped here: their differences and quotients stay finite.
 _LARGEST = 1e300
@@ -44,19 +44,17 @@ def fit_quantiles(X):
     Equal values have the score of their middle rank.
     """
     n_samples = len(X)
-    n_knots = max(n_samples // _ROWS_A_KNOT, min(n_samples, _FEWEST_KNOTS))
-    n_knots = min(n_knots, _MOST_KNOTS)
     columns = X.T.to(torch.float64).clamp(-_LARGEST, _LARGEST).sort(dim=1).values
     columns = columns.contiguous()
-    # Both ends are knots: an outlier beyond the last one would be carried away.
-    places = torch.arange(n_knots, device=X.device) * (n_samples - 1)
-    values = columns[:, places // (n_knots - 1)].contiguous()
+    places, is_kept = knot_places(columns)
+    n_knots = len(places)
+    values = columns[:, places].contiguous()
     ranks = sum(
         torch.searchsorted(columns, values, right=side) for side in (True, False)
     )
     scores = torch.special.ndtri(ranks.to(values) / (2 * n_samples))
-    is_new = torch.ones_like(values, dtype=torch.bool)
-    is_new[:, 1:] = values[:, 1:] > values[:, :-1]
+    is_new = is_kept.clone()
+    is_new[:, 1:] &= values[:, 1:] > values[:, :-1]
     order = is_new.logical_not().to(torch.int8).argsort(dim=1, stable=True)
     n_distinct = is_new.sum(1, keepdim=True)
     is_knot = torch.arange(n_knots, device=X.device) < n_distinct
@@ -65,6 +63,32 @@ def fit_quantiles(X):
         for knots in (values, scores)
     )
     return Quantiles(values, scores, slopes_between(values, scores, n_distinct))
+
+
+def knot_places(columns):
+    """Return the ranks of knots, in ascending order, and which of them a column has.
+
+    Knots are evenly spaced. There are more at both ends, where the values thin out
+    towards the outermost: a map is not to be flat over the rows next to an outlier.
+    """
+    n_samples = columns.shape[1]
+    n_knots = max(n_samples // _ROWS_A_KNOT, min(n_samples, _FEWEST_KNOTS))
+    n_knots = min(n_knots, _MOST_KNOTS)
+    last = n_samples - 1
+    even = torch.arange(n_knots, device=columns.device) * last // (n_knots - 1)
+    between = last // (n_knots - 1)
+    ends = 2 ** torch.arange(between.bit_length(), device=columns.device)
+    ends = ends[ends < between]
+    thins = []
+    for values in (columns, columns.flip(1)):
+        outer, inner = (
+            (values[:, ends] - values[:, [end]]).abs() for end in (0, between)
+        )
+        thins.append(outer / ends >= inner / (between - ends))
+    places = torch.cat([even, ends, last - ends])
+    is_even = torch.ones_like(columns[:, :n_knots], dtype=torch.bool)
+    order = places.argsort()
+    return places[order], torch.cat([is_even, *thins], dim=1)[:, order]
 
 
 def slopes_between(values, scores, n_distinct):

@@ -21,7 +21,7 @@ from sklearn_featalign._poisson._cells import (
 )
 from sklearn_featalign._poisson._charges import charges_in_plane
 from sklearn_featalign._poisson._fields import CellField, ChargeField
-from sklearn_featalign._poisson._flow import SOLVERS, FloatLimits, Flow
+from sklearn_featalign._poisson._flow import SOLVERS, Flow
 from sklearn_featalign._poisson._heights import (
     data_size,
     neighbor_distances,
@@ -36,6 +36,7 @@ from sklearn_featalign._poisson._whitening import (
     to_coordinates,
     unit_of,
 )
+from sklearn_featalign._progress import Progress
 from sklearn_featalign._standardize import ZScore
 from sklearn_featalign._torch import (
     Rows,
@@ -55,6 +56,10 @@ _PERPLEXITY = 15
 
 # Copies of the place of a row that a step of a solver makes, about.
 _N_PLACES = 64
+
+# A batch takes no more rows than over so many times as many charges as it has numbers,
+# so that none takes minutes.
+_MOST_CHARGES = 32
 
 # Largest number of charges by default.
 _N_CHARGES = 4096
@@ -91,6 +96,7 @@ class PoissonTransformer(
             Interval(Integral, 1, None, closed="left"),
         ],
         "random_state": ["random_state"],
+        "verbose": ["verbose"],
     }
 
     # Tensors made in inference mode could not be trained on.
@@ -150,7 +156,8 @@ class PoissonTransformer(
         X_new : {ndarray, tensor} of shape (n_samples, n_features_out)
             The rows at the end of the flow.
         """
-        return self._map_rows(self._check_rows(X), "forward", self._n_outputs)
+        X = self._check_rows(X)
+        return self._map_rows(X, "forward", self._n_outputs, told="transform")
 
     def inverse_transform(self, X):
         """Let rows flow back.
@@ -163,9 +170,12 @@ class PoissonTransformer(
         Returns
         -------
         X_original : {ndarray, tensor} of shape (n_samples, n_features_in_)
-            Rows in the units of the training rows. With ``output="cube"``, 0 and 1 and
-            what lies beyond are replaced by the nearest numbers between them, so that
-            very distant rows come back closer than they were.
+            Rows in the units of the training rows. With ``output="cube"``, 0 and what
+            lies below are where the outermost training rows are, and so are 1 and what
+            lies above. With "cube" and "normal" no column comes back more than a
+            standard deviation outside the range of the training rows (one of the
+            normal scores with ``scaling="quantile"``), so that predictions, as in a
+            :class:`~sklearn.compose.TransformedTargetRegressor`, stay reasonable.
 
         Raises
         ------
@@ -176,9 +186,14 @@ class PoissonTransformer(
         X = check_rows(self, X)
         self._check_width(X, self._n_outputs, method=".inverse_transform")
         self._check_inverse_rows(X)
-        finfo = np.finfo(np.float32 if is_single(X) else np.float64)
-        limits = FloatLimits(float(finfo.tiny), float(finfo.eps), float(finfo.max))
-        return self._map_rows(X, "backward", self.n_features_in_, limits=limits)
+        largest = float(np.finfo(np.float32 if is_single(X) else np.float64).max)
+        return self._map_rows(
+            X,
+            "backward",
+            self.n_features_in_,
+            told="inverse_transform",
+            largest=largest,
+        )
 
     def score_samples(self, X):
         """Return scores that are low for outliers.
@@ -214,7 +229,7 @@ class PoissonTransformer(
             height=self.score_height_ / self._unit,
             unit=self._unit,
         )
-        rows.collect(score, out)
+        rows.collect(score, out, progress=self._progress("score_samples", X))
         return out[:, 0]
 
     def _fit_coordinates(self, rows, scaling):
@@ -320,18 +335,26 @@ class PoissonTransformer(
     @property
     def _n_work_columns(self):
         """Numbers that are computed for a row, without those of a block of weights."""
-        return _N_PLACES * self.charges_.shape[1]
+        n_charges, d = self.charges_.shape
+        return max(_N_PLACES * d, n_charges // _MOST_CHARGES)
 
     def _open(self, X, n_outputs, n_work_columns):
         """Return X as rows on the device, and the container of their outputs."""
         rows = Rows(X, resolve_device(self.device, X), self.batch_size, n_work_columns)
         return rows, full_like(X, n_outputs)
 
-    def _map_rows(self, X, method, n_outputs, **arguments):
-        """Return what a method of `Flow` makes of rows."""
+    def _progress(self, method, X):
+        """Return who tells how far a method is with the rows of X."""
+        return Progress(f"{type(self).__name__}.{method}", len(X), self.verbose)
+
+    def _map_rows(self, X, method, n_outputs, told=None, **arguments):
+        """Return what a method of `Flow` makes of rows, told as another method."""
         rows, out = self._open(X, n_outputs, self._n_work_columns)
         flow = self._make_flow(rows.device)
-        rows.collect(partial(getattr(flow, method), **arguments), out)
+        progress = None if told is None else self._progress(told, X)
+        rows.collect(
+            partial(getattr(flow, method), **arguments), out, progress=progress
+        )
         return out
 
     def _field(self, device):
@@ -348,8 +371,10 @@ class PoissonTransformer(
         return Flow(
             load_coordinates(self._coordinates, device),
             self._field(device),
-            (self.start_height_, self.end_height_),
+            self.start_height_,
+            self.end_height_,
             self._size,
+            int(self.charge_counts_.sum()),
             self._flow_output,
             self.solver,
             self._steps,

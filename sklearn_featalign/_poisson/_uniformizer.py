@@ -2,7 +2,6 @@
 
 import warnings
 from copy import copy
-from functools import partial
 from numbers import Integral, Real
 
 import numpy as np
@@ -12,36 +11,22 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_featalign._linalg import every_nth
-from sklearn_featalign._mlp import detached
-from sklearn_featalign._poisson._fields import LearnedField
+from sklearn_featalign._poisson._flow import return_errors
 from sklearn_featalign._poisson._heights import (
     check_heights,
+    check_upward,
     depths_below,
     neighbor_distances,
 )
-from sklearn_featalign._poisson._network import (
-    largest_exponent,
-    make_network,
-    train_network,
-    trained_height,
+from sklearn_featalign._poisson._learned import (
+    LearnedFieldMixin,
+    check_trained_size,
+    exponent_and_height,
 )
 from sklearn_featalign._poisson._poisson_field import PoissonField
-from sklearn_featalign._poisson._projected import ProjectedFlow
 from sklearn_featalign._poisson._quantiles import fit_quantiles
-from sklearn_featalign._poisson._transformer import (
-    PoissonTransformer,
-    load_coordinates,
-)
-from sklearn_featalign._poisson._whitening import to_coordinates
-from sklearn_featalign._torch import (
-    Rows,
-    set_fitted,
-    to_numpy,
-    to_torch,
-    torch_generator,
-    with_smaller_batches,
-)
-from sklearn_featalign._training import SklearnCallbacks
+from sklearn_featalign._poisson._transformer import PoissonTransformer
+from sklearn_featalign._torch import Rows, set_fitted, to_numpy, with_smaller_batches
 
 OUTPUTS = ("cube", "normal", "hemisphere", "flow")
 
@@ -51,8 +36,8 @@ _MANY_DIMENSIONS = 8
 # Height at which lines end, in multiples of the size of the data.
 _RADIUS = 100.0
 
-# Numbers of steps. "auto" is the first with which all but one of some rows come back,
-# to within this distance in coordinates; that of a network is fixed.
+# Numbers of steps. "auto" is the first with which all but one of some rows come back
+# with this error or less; that of a network is fixed.
 _N_STEPS = (12, 16, 20, 25, 32, 40, 50, 64, 80)
 _STEPS_OF_NETWORK = 25
 _N_PROBES = 512
@@ -64,11 +49,8 @@ _N_LAST = 10000
 # Time in which the document lets rows flow.
 _PROJECTED_TIME = 1.0
 
-# Sizes of unscaled rows whose squares float32 holds.
-_TRAINED_SIZES = (1e-15, 1e15)
 
-
-class PoissonUniformizer(PoissonTransformer):
+class PoissonUniformizer(LearnedFieldMixin, PoissonTransformer):
     r"""Rows flow along the electric field of the training rows, and back.
 
     Training rows are charges near a plane. Rows start a little above it and follow the
@@ -117,7 +99,8 @@ class PoissonUniformizer(PoissonTransformer):
 
     n_steps : int or "auto", default="auto"
         Number of steps. "auto" takes as many, from 12 to 80, as bring all but one of
-        512 training rows back to within .002 in coordinates. It is 25 for a network.
+        512 training rows back to within .002 of the spread of a column (half its middle
+        68 %) plus their distance from its median. It is 25 for a network.
 
     n_charges : int, "auto" or None, default="auto"
         Largest number of charges: the means of cells of equally many rows, at least
@@ -135,6 +118,11 @@ class PoissonUniformizer(PoissonTransformer):
 
     random_state : int, RandomState instance or None, default=None
         Seeds the training of a network, and :meth:`sample`.
+
+    verbose : bool, default=False
+        Whether :meth:`transform`, :meth:`inverse_transform` and :meth:`score_samples`
+        print how far they are. Without it they announce a call of more than a minute,
+        as a warning of the logger "sklearn_featalign".
 
     Attributes
     ----------
@@ -197,20 +185,18 @@ class PoissonUniformizer(PoissonTransformer):
     **To the cube.** On a uniform hemisphere :math:`|x|^2 / (d r^2)` has the F(d, 1)
     distribution. A row keeps its direction and takes the length that has the same
     probability in a normal distribution; the normal distribution function of each
-    column leads to the cube. If columns are linearly dependent, whitened rows are
-    uniform in each column, but not jointly.
+    column leads to the cube.
 
-    **Back.** :meth:`inverse_transform` follows the lines down. With a charge for each
-    row, the own charge of a training row is ignored on the way out, so that the way
-    back ends next to it. The line is followed again without each of the two nearest
-    charges; if it then ends on that charge, the row was this training row. The
-    documentation has the error by solver and number of steps.
+    **Back.** :meth:`inverse_transform` follows the lines down. One column needs no
+    steps: its lines are known in closed form. With ``n_charges=None``, where the own
+    charge of a training row is ignored on the way out, the line is followed again
+    without each of the two nearest charges; if it then ends on that charge, the row was
+    this training row.
 
-    **Uses, and limits.** Measured in the documentation: rows spread evenly over a cube
-    of up to eight dimensions (beyond these there is a warning), representative subsets
-    drawn from it, and an outlier score. It does not improve classifiers: the gain that
-    the document "Imposing uniformity through Poisson flow models" reports comes from
-    fitting the classifier anew. The document's recipe is :meth:`from_document`.
+    **Limits.** Rows become uniform in up to about eight dimensions; beyond these there
+    is a warning. The map does not improve classifiers: the gain that the document
+    "Imposing uniformity through Poisson flow models" reports comes from fitting the
+    classifier anew. The document's recipe is :meth:`from_document`.
 
     References
     ----------
@@ -261,6 +247,7 @@ class PoissonUniformizer(PoissonTransformer):
         device="auto",
         batch_size="auto",
         random_state=None,
+        verbose=False,
     ):
         self.output = output
         self.field = field
@@ -273,6 +260,7 @@ class PoissonUniformizer(PoissonTransformer):
         self.device = device
         self.batch_size = batch_size
         self.random_state = random_state
+        self.verbose = verbose
 
     @classmethod
     def from_document(cls, **params):
@@ -326,7 +314,7 @@ class PoissonUniformizer(PoissonTransformer):
                 UserWarning,
                 stacklevel=3,
             )
-        return self._map_rows(X, "forward", self._n_outputs)
+        return self._map_rows(X, "forward", self._n_outputs, told="transform")
 
     def sample(self, n_samples=1):
         """Draw samples: uniform points, carried back to the data.
@@ -381,10 +369,6 @@ class PoissonUniformizer(PoissonTransformer):
             return names
         return np.append(names, f"{type(self).__name__.lower()}_z")
 
-    @property
-    def _trains_projected(self):
-        return self.field != "exact" and self.field.parametrization == "projected"
-
     def _check_parameters(self):
         if self.field != "exact":
             self.field._check()
@@ -423,68 +407,26 @@ class PoissonUniformizer(PoissonTransformer):
         has_height = self._flow_output == "hemisphere" or self._is_projected
         return self.n_features_in_ + has_height
 
-    @property
-    def _n_work_columns(self):
-        if self._weights is None:
-            return super()._n_work_columns
-        return sum(len(weight) for weight in self._weights.values())
-
-    @property
-    def _n_epochs(self):
-        return 0 if self.field == "exact" else self.field.max_epochs
-
     def _fit_heights(self, rows, log_counts, spacing_height, size):
         fitted = {"_is_projected": self._trains_projected, "_weights": None}
         start, end = spacing_height, _RADIUS * size
         if self.field != "exact":
-            sigma, tau, M = float(self.field.sigma), float(self.field.tau), self.field.M
-            if M == "auto":
-                norm = float(log_counts.softmax(0) @ rows.norm(dim=1))
-                M = largest_exponent(norm, rows.shape[1], sigma, tau)
-            fitted["M_"] = float(M)
-            end = trained_height(sigma, tau, M)
+            fitted["M_"], end = exponent_and_height(rows, log_counts, self.field)
         if self._trains_projected:
             start, end = 0.0, _PROJECTED_TIME
         start = start if self.start_height == "auto" else float(self.start_height)
         end = end if self.radius == "auto" else float(self.radius)
-        if self._trains_projected:
-            self._check_size(size)
-        elif end <= start:
-            raise ValueError(
-                f"The start height {start:.6g} must be below the radius {end:.6g}."
-            )
-        else:
+        if not self._trains_projected:
+            check_upward(start, end)
             check_heights(start, end, size)
+        elif self.scaling is None:
+            check_trained_size(size)
         return fitted | {"start_height_": start, "end_height_": end}
 
     def _fit_depths(self, charges, height):
         rows = Rows(charges, charges.device, self.batch_size, len(charges))
         distances = with_smaller_batches(neighbor_distances, rows, charges)
         return depths_below(height, distances)
-
-    def _check_size(self, size):
-        """Raise an error if float32 cannot square unscaled rows."""
-        low, high = _TRAINED_SIZES
-        if self.scaling is None and not low <= size <= high:
-            raise ValueError(
-                f"The root mean square of X about its mean is {size:.6g}. With "
-                f"scaling=None it must lie between {low:.6g} and {high:.6g} for a "
-                "network to be trained: scale X first, or use scaling='view'."
-            )
-
-    def _fit_field(self, rows, coordinates, fitted, task, random_state):
-        """Train a network of the field, and return the fit with it."""
-        if self.field == "exact":
-            return fitted
-        Z = with_smaller_batches(coordinates_of_all, rows, coordinates)
-        generator = torch_generator(random_state)
-        of_points = torch_generator(random_state, Z.device)
-        network = make_network(Z, self.field, fitted["M_"], generator, of_points)
-        fitted_attributes = partial(with_weights, fitted, network)
-        callbacks = SklearnCallbacks(task, fitted_attributes)
-        history = train_network(network, Z, self.field, generator, callbacks)
-        losses = np.array(history[:, "train_loss"])
-        return fitted_attributes() | {"loss_curve_": losses, "n_iter_": len(losses)}
 
     def _fit_steps(self, rows, fitted):
         """Choose the number of steps, and fit the last map, on rows that flow."""
@@ -495,11 +437,12 @@ class PoissonUniformizer(PoissonTransformer):
         set_fitted(trial, fitted | chosen)
         if self.n_steps == "auto" and self.field == "exact":
             X = rows.take(every_nth(len(rows), _N_PROBES))
-            for n_steps in _N_STEPS:
-                trial.n_steps_ = chosen["n_steps_"] = n_steps
-                errors = trial._map_rows(X, "return_errors", 1)
+            for trial.n_steps_ in _N_STEPS:
+                back = trial._map_rows(X, "there_and_back", X.shape[1])
+                errors = return_errors(*map(torch.as_tensor, (X, back)))
                 if (errors > _RETURN_ERROR).sum() <= 1:
                     break
+            chosen["n_steps_"] = trial.n_steps_
         if self.scaling == "quantile" and not trial._is_projected:
             X = rows.take(every_nth(len(rows), _N_LAST))
             scores = trial._map_rows(X, "scores", X.shape[1])
@@ -510,37 +453,3 @@ class PoissonUniformizer(PoissonTransformer):
     @property
     def _steps(self):
         return self.n_steps_ if self.n_steps == "auto" else self.n_steps
-
-    def _field(self, device):
-        if self._weights is None:
-            return super()._field(device)
-        return LearnedField(to_torch(self._weights, device, torch.float64))
-
-    def _make_flow(self, device):
-        if not self._is_projected:
-            return super()._make_flow(device)
-        return ProjectedFlow(
-            load_coordinates(self._coordinates, device),
-            to_torch(self._weights, device, torch.float64),
-            self.start_height_,
-            self.end_height_,
-            self.solver,
-            self._steps,
-        )
-
-    def _paths(self, X, n_points):
-        if self._is_projected:
-            raise ValueError(
-                "With parametrization='projected' rows do not share their heights."
-            )
-        return super()._paths(X, n_points)
-
-
-def coordinates_of_all(rows, coordinates):
-    """Return the coordinates of all rows."""
-    return torch.cat([to_coordinates(X, coordinates) for X in rows])
-
-
-def with_weights(fitted, network):
-    """Return fitted attributes with the weights of a network."""
-    return fitted | {"_weights": to_numpy(detached(network.weights))}

@@ -4,6 +4,7 @@ A column that does not vary is left out, unless rows are unchanged, and comes ba
 constant.
 """
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -98,10 +99,15 @@ def to_coordinates(X, coordinates):
     return zscores @ coordinates.basis / coordinates.scale
 
 
-def from_coordinates(Z, coordinates):
-    """Return the rows that have given coordinates: the inverse of `to_coordinates`."""
+def from_coordinates(Z, coordinates, margin=math.inf):
+    """Return the rows that have given coordinates: the inverse of `to_coordinates`.
+
+    Columns end so many standard deviations outside the range of the training rows.
+    """
     zscore = coordinates.zscore
     Z = (Z * coordinates.scale) @ coordinates.basis.T
+    low, high = ((end - zscore.mean) / zscore.std for end in (-1, 1))
+    Z = Z.clamp(low - margin, high + margin)
     X = (Z * zscore.std + zscore.mean) * zscore.half_range + zscore.middle
     if coordinates.quantiles is not None:
         X = from_scores(X, coordinates.quantiles)
