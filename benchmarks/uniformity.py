@@ -2,6 +2,7 @@
 
     python benchmarks/uniformity.py
     python benchmarks/uniformity.py energy --sources digits --seeds 1
+    python benchmarks/uniformity.py isotropy --sources lite0 alexnet minilm e5
 
 A seed splits rows into two halves. PCA and all methods are fitted on one half, and all
 figures that are not marked as of training are of the other. Nothing is tuned on either.
@@ -17,6 +18,7 @@ import numpy as np
 import pandas as pd
 from _alexnet import alexnet_features
 from _data import load_features
+from _generated import make_clusters
 from scipy.spatial.distance import cdist
 from scipy.stats import kstest
 from scipy.stats.qmc import Sobol
@@ -29,10 +31,13 @@ from sklearn.neighbors import KernelDensity, LocalOutlierFactor
 
 from sklearn_featalign import PoissonUniformizer
 from sklearn_featalign._poisson import _flow
+from sklearn_featalign.metrics import sliced_epps_pulley
 
 SOURCES = ("digits", "pixels", "lite0", "alexnet")
+# Encoders of texts, which are read where they are asked for.
+ENCODERS = ("minilm", "e5")
 DIMENSIONS = (2, 4, 8)
-N_LITE0 = 12000
+N_LITE0, N_TEXTS = 12000, 4680
 # The numbers of steps of each solver make 48, 96 and 800 evaluations.
 SOLVERS = {
     "euler": (48, 96),
@@ -40,6 +45,9 @@ SOLVERS = {
     "rk4": (12, 24, 200),
     "dopri5": (1,),
 }
+# Generated rows, and numbers of columns, that are transformed and back by default.
+GENERATED = ("clusters", "exponentials")
+BACK_DIMENSIONS = (1, 2, 3, 4, 6, 8)
 # The number of rows of each half that are transformed and back.
 N_ROUND_TRIPS = 300
 # Of generated rows, the number of new ones, and the methods that are compared.
@@ -58,6 +66,8 @@ def load(source):
         return test.features, test.y
     if source == "digits":
         return load_features("digits", "pixels", 1797)
+    if source in ENCODERS:
+        return load_features("wordnet", source, N_TEXTS)
     return load_features("fashion-mnist", source, N_LITE0)
 
 
@@ -86,6 +96,19 @@ def measure_energy(n_rows, data, seed, method):
     return {"energy": energy, "gap": gap, "loss": loss}
 
 
+def measure_isotropy(n_rows, data, seed):
+    """Return a run for each method: how far new rows are from isotropic normal ones."""
+    X, X_test, _, _ = halves(data, seed, n_rows)
+    scores = {"unchanged": X_test} | {
+        name: method.fit(X).transform(X_test)
+        for name, method in _uniform.methods(len(X)).items()
+    }
+    return [
+        {"method": name, "distance": 1e3 * sliced_epps_pulley(Z, random_state=seed)}
+        for name, Z in scores.items()
+    ]
+
+
 def by_method(runs, value, text=_runs.spread):
     """Return a frame of texts of a value, with a row for each data set."""
     groups = pd.DataFrame(runs).groupby(["data", "method"], sort=False)[value]
@@ -100,6 +123,7 @@ def energy_table(runs):
 
 
 loss_table = partial(by_method, value="loss")
+isotropy_table = partial(by_method, value="distance")
 
 
 def measure_columns(data, rows, seed, method):
@@ -132,6 +156,47 @@ def largest_ratio(frame, name):
         for method in (name, "QuantileTransformer")
     )
     return (ours / theirs).max()
+
+
+def generated(data, n_rows, d, seed):
+    """Return rows of bent clusters, or their exponentials."""
+    X = make_clusters(n_rows, d, seed)
+    return X if data == "clusters" else np.exp(X)
+
+
+def measure_back(n_rows, data, d, seed):
+    """Return how many rows are off after the way there and back, with the defaults.
+
+    These are percentages of training rows and of new rows that have a column off by
+    more than a hundredth of a standard deviation, at most of a hundred times half the
+    middle 68 %; and of new rows outside the range of the training rows.
+    """
+    if data in GENERATED:
+        X, X_new = (generated(data, n_rows, d, seed + i) for i in (0, N_DRAWS))
+    else:
+        X, X_new, _, _ = halves(f"{data} {d}", seed, n_rows)
+    u = PoissonUniformizer().fit(X)
+    low, high = np.quantile(X, [0.16, 0.84], axis=0)
+    unit = np.minimum(X.std(0), 50 * (high - low))
+    off = [
+        100 * np.mean((np.abs(back - rows) > 0.01 * unit).any(1))
+        for rows in (X, X_new)
+        for back in [u.inverse_transform(u.transform(rows))]
+    ]
+    outside = 100 * np.mean(((X_new < X.min(0)) | (X_new > X.max(0))).any(1))
+    measures = ("steps", "training rows", "new rows", "outside")
+    return dict(zip(measures, (u.n_steps_, *off, outside), strict=True))
+
+
+def back_table(runs):
+    """Return a row for each number of columns, with shares in % for each data set."""
+    frame = pd.DataFrame(runs)
+    measures = ["steps", "training rows", "new rows", "outside"]
+    means = frame.groupby(["d", "data"], sort=False)[measures].mean()
+    texts = means.apply(
+        lambda row: f"{row.iloc[1]:.2f} / {row.iloc[2]:.2f} ({row.iloc[3]:.2f})", axis=1
+    )
+    return texts.unstack(sort=False).reset_index()
 
 
 def measure_inverse(n_rows, data, solver):
@@ -299,7 +364,9 @@ def parse_arguments():
     """Return the command line's arguments."""
     parser = _runs.make_parser(__doc__, seeds=3)
     parser.add_argument("parts", nargs="*", metavar="part", help=" ".join(PARTS))
-    parser.add_argument("--sources", nargs="+", choices=SOURCES, default=SOURCES)
+    parser.add_argument(
+        "--sources", nargs="+", choices=SOURCES + ENCODERS, default=SOURCES
+    )
     parser.add_argument("--dimensions", nargs="+", type=int, default=DIMENSIONS)
     parser.add_argument("--n-generated", nargs="+", type=int, default=[500, 10000])
     parser.add_argument("--n-rows", type=int, default=2000, help="in a half, at most")
@@ -318,6 +385,10 @@ def measure_part(part, args):
             partial(measure_energy, n_rows),
             {"data": data, "seed": seeds, "method": _uniform.methods(n_rows)},
         ),
+        "isotropy": (
+            partial(measure_isotropy, n_rows),
+            {"data": data, "seed": seeds},
+        ),
         "columns": (
             measure_columns,
             {
@@ -325,6 +396,14 @@ def measure_part(part, args):
                 "rows": args.n_generated,
                 "seed": seeds,
                 "method": COMPARED,
+            },
+        ),
+        "back": (
+            partial(measure_back, n_rows),
+            {
+                "data": [*GENERATED, *args.sources],
+                "d": BACK_DIMENSIONS,
+                "seed": seeds,
             },
         ),
         "inverse": (
@@ -347,9 +426,16 @@ PARTS = {
         "Of these": verdict,
         "Uniformity loss of Wang and Isola, of directions of normal scores": loss_table,
     },
+    "isotropy": {
+        "Epps and Pulley's distance from isotropic normal rows, x 1000": isotropy_table
+    },
     "columns": {
         "Generated rows: energy x 1000; Kolmogorov distance of the column that is "
         "farthest beside QuantileTransformer": columns_table
+    },
+    "back": {
+        "There and back: % off by .01 deviations of training / new rows (% of new rows "
+        "outside the training rows)": back_table
     },
     "inverse": {
         "There and back: relative error of rows, in the worst data set": inverse_table

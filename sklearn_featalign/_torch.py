@@ -9,8 +9,8 @@ from sklearn.utils.validation import validate_data
 from sklearn_featalign import _memory
 
 # Of more than so many rows that are watched, so many are computed first.
-_MANY_ROWS = 2048
-_FIRST_ROWS = 256
+_MANY_ROWS = 8192
+_FIRST_ROWS = 1024
 
 
 def resolve_device(device, X=None):

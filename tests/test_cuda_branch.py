@@ -309,6 +309,7 @@ METRICS = {
     ),
     "concordance_correlation": metrics.concordance_correlation,
     "alignment_loss": metrics.alignment_loss,
+    "sliced_epps_pulley": lambda X, Y: metrics.sliced_epps_pulley(X, random_state=0),
     "uniformity_loss": lambda X, Y: metrics.uniformity_loss(X),
 }
 

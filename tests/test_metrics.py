@@ -42,6 +42,7 @@ from sklearn_featalign.metrics import (
     neighbor_recall,
     retrieval_accuracy,
     retrieval_ranks,
+    sliced_epps_pulley,
     uniformity_loss,
 )
 
@@ -638,3 +639,59 @@ def test_concordance_of_one_column_is_lins():
         assert again == pytest.approx(lin)
     with pytest.raises(ValueError, match="All rows are equal"):
         concordance_correlation(np.ones((4, 2)), np.ones((4, 2)))
+
+
+def exact_epps_pulley(p):
+    """Return the integral over all frequencies in closed form, from pairs of rows."""
+    n = len(p)
+    pairs = np.exp(-np.square(p[:, None] - p) / 2)
+    own = (pairs.sum() - n) / (n * (n - 1))
+    return own - np.sqrt(2) * np.exp(-np.square(p) / 4).mean() + 1 / np.sqrt(3)
+
+
+@pytest.mark.parametrize("scale", [1e-200, 1.0, 1e200])
+def test_epps_pulley_in_one_direction_is_a_mean_over_pairs(scale):
+    rng = np.random.default_rng(0)
+    for x in (rng.normal(size=50), rng.exponential(size=300), rng.standard_t(3, 200)):
+        z = (x - x.mean()) / x.std(ddof=1)
+        distance = sliced_epps_pulley(scale * x[:, None], n_directions=3)
+        assert distance == pytest.approx(exact_epps_pulley(z), abs=1e-12)
+
+
+def test_epps_pulley_in_many_directions_is_their_mean():
+    rng = np.random.default_rng(0)
+    X = rng.exponential(size=(100, 3)) * [1, 2, 5]
+    Z = (X - X.mean(0)) / np.sqrt(X.var(0, ddof=1).mean())
+    U = np.random.RandomState(7).normal(size=(40, 3))
+    U /= np.linalg.norm(U, axis=1, keepdims=True)
+    expected = np.mean([exact_epps_pulley(p) for p in U @ Z.T])
+    distance = sliced_epps_pulley(X, n_directions=40, random_state=7)
+    assert distance == pytest.approx(expected, abs=1e-12)
+
+
+def test_isotropic_normal_rows_have_no_distance():
+    rng = np.random.default_rng(0)
+    values = [
+        sliced_epps_pulley(10 + 7 * rng.normal(size=(500, 3)), random_state=seed)
+        for seed in range(20)
+    ]
+    assert abs(np.mean(values)) < 1e-3 and min(values) < 0
+    # Unequal variances count, and so do other distributions of independent columns.
+    assert sliced_epps_pulley(rng.normal(size=(500, 3)) * [1, 1, 4]) > 0.01
+    assert sliced_epps_pulley(np.sign(rng.normal(size=(500, 2)))) > 0.01
+
+
+def test_epps_pulley_in_blocks(monkeypatch):
+    X = np.random.default_rng(0).exponential(size=(50, 4))
+    whole = sliced_epps_pulley(X, random_state=0)
+    monkeypatch.setattr(_memory, "BLOCK_NUMBERS", 300)
+    assert sliced_epps_pulley(X, random_state=0) == pytest.approx(whole, abs=1e-14)
+
+
+def test_epps_pulley_of_what_it_cannot_measure():
+    with pytest.raises(ValueError, match="no spread"):
+        sliced_epps_pulley(np.ones((5, 2)))
+    with pytest.raises(ValueError, match="minimum of 2"):
+        sliced_epps_pulley(np.ones((1, 2)))
+    with pytest.raises(ValueError, match="n_directions must be an integer"):
+        sliced_epps_pulley(np.eye(3), n_directions=0)

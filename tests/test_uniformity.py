@@ -60,12 +60,13 @@ def test_main_prints_all_tables(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(uniformity, "N_DRAWS", 2)
     monkeypatch.setattr(uniformity, "N_ROUND_TRIPS", 60)
     monkeypatch.setattr(uniformity, "SOLVERS", {"rk4": (12, 24)})
+    monkeypatch.setattr(uniformity, "BACK_DIMENSIONS", (1, 2))
     file = tmp_path / "tables.json"
     out = run_main(
         uniformity,
         monkeypatch,
         capsys,
-        *["energy", "columns", "inverse", "subsets"],
+        *["energy", "isotropy", "columns", "back", "inverse", "subsets"],
         *["--sources", "digits", "--dimensions", "2", "--n-generated", "60"],
         *["--seeds", "1", "--n-rows", "150", "--json", str(file)],
     )
@@ -73,6 +74,9 @@ def test_main_prints_all_tables(monkeypatch, capsys, tmp_path):
         assert title in out
     assert all(f"{kind} 60" in out for kind in _skewed.KINDS)
     tables = json.loads(file.read_text())
+    assert {run["method"] for run in tables["isotropy"]} >= {"unchanged", "RBIG"}
+    assert all(run["training rows"] < 1 for run in tables["back"])
+    assert {run["d"] for run in tables["back"]} == {1, 2}
     evaluations = {run["evaluations"] for run in tables["inverse"]}
     assert evaluations == {48, 96}
     assert {run["method"] for run in tables["subsets"]} >= {"random", "k-means", "RBIG"}

@@ -35,7 +35,9 @@ def follow_flux(X, start, end, own=None):
     X : tensor of shape (n_samples, 1)
     """
     most = max(len(charges.places) for _, charges in (start, end))
-    size = max(1, _memory.BLOCK_WEIGHTS // most)
+    is_cpu = X.device.type == "cpu"
+    n_numbers = _memory.BLOCK_WEIGHTS if is_cpu else _memory.BLOCK_NUMBERS
+    size = max(1, n_numbers // most)
     blocks = (slice(first, first + size) for first in range(0, len(X), size))
     return torch.cat(
         [

@@ -41,7 +41,7 @@ _RADIUS = 100.0
 _N_STEPS = (12, 16, 20, 25, 32, 40, 50, 64, 80)
 _STEPS_OF_NETWORK = 25
 _N_PROBES = 512
-_RETURN_ERROR = 2e-3
+_RETURN_ERROR = 1e-3
 
 # The last map is fitted on at least so many rows, if there are as many.
 _N_LAST = 10000
@@ -99,7 +99,7 @@ class PoissonUniformizer(LearnedFieldMixin, PoissonTransformer):
 
     n_steps : int or "auto", default="auto"
         Number of steps. "auto" takes as many, from 12 to 80, as bring all but one of
-        512 training rows back to within .002 of the spread of a column (half its middle
+        512 training rows back to within .001 of the spread of a column (half its middle
         68 %) plus their distance from its median. It is 25 for a network.
 
     n_charges : int, "auto" or None, default="auto"

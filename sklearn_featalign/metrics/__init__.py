@@ -12,6 +12,7 @@ from sklearn_featalign.metrics._agreement import (
     linear_cka,
     uniformity_loss,
 )
+from sklearn_featalign.metrics._isotropy import sliced_epps_pulley
 from sklearn_featalign.metrics._retrieval import (
     mean_reciprocal_rank,
     mutual_knn,
@@ -38,5 +39,6 @@ __all__ = [
     "neighbor_recall",
     "retrieval_accuracy",
     "retrieval_ranks",
+    "sliced_epps_pulley",
     "uniformity_loss",
 ]
