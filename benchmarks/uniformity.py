@@ -200,12 +200,15 @@ def back_table(runs):
 
 
 def measure_inverse(n_rows, data, solver):
-    """Return a run for each number of steps and half: error of the way back, cost."""
+    """Return a run for each number of steps and half: error of the way back, cost.
+
+    The output is the end of the flow, from which distant rows come back as well.
+    """
     X, X_test, _, _ = halves(data, 0, min(n_rows, N_ROUND_TRIPS))
     runs = []
     for n_steps in SOLVERS[solver]:
         u = PoissonUniformizer(
-            output="normal", solver=solver, n_steps=n_steps, batch_size=10**6
+            output="flow", solver=solver, n_steps=n_steps, batch_size=10**6
         ).fit(X)
         start = time.perf_counter()
         out, evaluations = counted(partial(u.transform, X_test))

@@ -18,6 +18,7 @@ from sklearn_featalign._torch import (
     as_like,
     check_names,
     check_rows,
+    feature_attributes,
     full_like,
     resolve_device,
     torch_dtype,
@@ -25,6 +26,7 @@ from sklearn_featalign._torch import (
 from sklearn_featalign._views import (
     block,
     check_view_names,
+    is_adjacent,
     output_plan,
     resolve_views,
     view_masks,
@@ -332,7 +334,7 @@ class BaseAligner(
         `n_outputs` numbers are computed for each row, by default as many as there are
         paired rows.
         """
-        self._refuse_list_of_views(X)
+        self._refuse_list_of_arrays(X)
         values = check_rows(self, X, min_samples=2, allow_nan=has_views(self))
         columns = resolve_views(self.views, X if hasattr(X, "columns") else values)
         present = self._view_masks(values, columns)
@@ -356,10 +358,28 @@ class BaseAligner(
         rows = Rows(values, device, self._row_batch_size, n_outputs)
         return Training(rows, columns, views, paired, present)
 
+    def _has_same_columns(self, X, columns):
+        """Return whether views have the same columns of X as in the fit, in any order.
+
+        Columns are told apart by their names, or by their positions if X or the rows of
+        the fit have none. Adjacent views, as by widths, may change places then.
+        """
+        fitted = self.view_columns_
+        names = feature_attributes(X).get("feature_names_in_")
+        before = getattr(self, "feature_names_in_", None)
+        if names is None or before is None:
+            names = before = np.arange(max(X.shape[1], self.n_features_in_))
+            if is_adjacent(columns) and is_adjacent(fitted):
+                names = before = np.zeros_like(names)
+        return set(columns) == set(fitted) and all(
+            np.array_equal(names[indices], before[fitted[view]])
+            for view, indices in columns.items()
+        )
+
     def _check_rows(self, X):
         """Check rows against those of the fit."""
         check_is_fitted(self)
-        self._refuse_list_of_views(X)
+        self._refuse_list_of_arrays(X)
         if self.views is None:
             return super()._check_rows(X)
         array = check_rows(self, X, allow_nan=True)
@@ -375,12 +395,7 @@ class BaseAligner(
         check_names(self, X)
         return array
 
-    def _refuse_list_of_views(self, X):
-        if isinstance(X, list | tuple) and X and getattr(X[0], "ndim", 1) == 2:
-            raise ValueError(
-                "X is one array with all views side by side, got a list of arrays: "
-                "sklearn_featalign.stack_views(X, widths) makes one of them."
-            )
+    _hint_on_lists = ", sklearn_featalign.stack_views(X, widths) views side by side"
 
     def _view_masks(self, X, columns):
         if self.views is None:

@@ -18,9 +18,21 @@ class TorchTransformerMixin(TransformerMixin):
     It stands before :class:`~sklearn.base.BaseEstimator` among the base classes.
     """
 
+    # What else makes one array of a list of them, with views.
+    _hint_on_lists = ""
+
+    def _refuse_list_of_arrays(self, X):
+        if isinstance(X, list | tuple) and X and getattr(X[0], "ndim", 1) == 2:
+            hint = self._hint_on_lists if getattr(self, "views", None) else ""
+            raise ValueError(
+                "X is one array, got a list of arrays: np.concatenate(X) joins batches "
+                f"of rows{hint}."
+            )
+
     def _check_rows(self, X):
         """Return rows as an array or tensor of floats, checked against the fit."""
         check_is_fitted(self)
+        self._refuse_list_of_arrays(X)
         check_names(self, X)
         X = check_rows(self, X)
         self._check_width(X, self.n_features_in_)
@@ -34,8 +46,14 @@ class TorchTransformerMixin(TransformerMixin):
             )
 
     def __getstate__(self):
-        """Return the attributes, and the format that they are in."""
+        """Return the attributes, and the format that they are in.
+
+        joblib hashes dicts whatever their order, on which features depend if it is that
+        of the views: the names are listed for it.
+        """
         saved = {"_format": FORMAT, "_saved_by": __version__}
+        if isinstance(getattr(self, "views", None), dict):
+            saved["_order_of_views"] = list(self.views)
         return {**super().__getstate__(), **saved}
 
     def __setstate__(self, state):
@@ -48,6 +66,7 @@ class TorchTransformerMixin(TransformerMixin):
         """
         state = dict(state)
         saved = state.pop("_format", 0)
+        state.pop("_order_of_views", None)
         version = state.pop("_saved_by", "0.1.0.dev0 before formats had a number")
         if saved not in READABLE:
             readable = " or ".join(map(str, READABLE))

@@ -1,9 +1,12 @@
 """The gate between arrays and tensors: validation, devices, batches, fitted state."""
 
+from functools import wraps
+from numbers import Integral
+
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator
-from sklearn.utils import assert_all_finite, check_array
+from sklearn.utils import assert_all_finite, check_array, check_scalar
 from sklearn.utils.validation import validate_data
 
 from sklearn_featalign import _memory
@@ -51,6 +54,25 @@ def matmul_is_full_precision(device):
         return all(backend.fp32_precision in ("none", "ieee") for backend in backends)
     # Releases of torch before 2.9 have one setting for all backends.
     return torch.get_float32_matmul_precision() == "highest"
+
+
+def in_plain_torch(method):
+    """Decorate a fit that is to be the same in the user's contexts of torch.
+
+    Autocast would take half of the digits away, and what is made in inference mode
+    cannot be trained on.
+    """
+
+    @wraps(method)
+    def run(*args, **kwargs):
+        with (
+            torch.inference_mode(False),
+            torch.autocast("cpu", enabled=False),
+            torch.autocast("cuda", enabled=False),
+        ):
+            return method(*args, **kwargs)
+
+    return run
 
 
 def torch_generator(random_state, device="cpu"):
@@ -209,7 +231,9 @@ class Rows:
         self.where = where
         is_exact = is_single(X) and matmul_is_full_precision(device)
         self.dtype = torch.float32 if is_exact else torch.float64
-        if batch_size == "auto":
+        if batch_size != "auto":
+            check_scalar(batch_size, "batch_size", Integral, min_val=1)
+        else:
             batch_size = max(1, _memory.BATCH_NUMBERS // (X.shape[1] + n_outputs))
         self.batch_size = batch_size
         self.kept_bytes = _memory.KEPT_BYTES

@@ -53,6 +53,15 @@ def columns_of_widths(widths):
     return columns
 
 
+def is_adjacent(columns):
+    """Return whether the columns of views are what widths alone would give."""
+    widths = {name: len(indices) for name, indices in columns.items()}
+    return all(
+        np.array_equal(indices, columns[name])
+        for name, indices in columns_of_widths(widths).items()
+    )
+
+
 def is_width(selector):
     """Return whether a value is an integer other than True and False."""
     return isinstance(selector, Integral) and not isinstance(selector, bool)

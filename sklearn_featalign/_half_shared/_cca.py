@@ -13,6 +13,9 @@ from sklearn_featalign._similarity import own_ranks
 # A view with at most this variance in every direction is constant up to rounding.
 _NO_VARIANCE = 1e-12
 
+# Numbers that differ by less count as equal.
+_EQUAL_RTOL = 1e-3
+
 # Components are weighted by this power of their correlation where training starts.
 _START_POWER = 1
 
@@ -84,12 +87,25 @@ class RidgeCCA:
         parts = (vectors.flip(1)[:, :k] * len(B) ** 0.5).split(widths)
         missing = (0, self.n_components - k)
         matrices = [pad(b @ part, missing) for b, part in zip(B, parts, strict=True)]
+        signs = largest_signs(torch.cat(matrices))
+        matrices = [A * signs for A in matrices]
         maps = [
             Affine(A, -self.mean[columns] @ A)
             for columns, A in zip(self.slices, matrices, strict=True)
         ]
         correlations = values.flip(0)[:k].clamp(min=0) / (len(B) - 1)
         return maps, pad(correlations, missing)
+
+
+def largest_signs(A):
+    """Return the sign of the largest number of each column, which an axis leaves open.
+
+    Of numbers that are equal up to rounding the first one counts.
+    """
+    sizes = A.abs()
+    is_largest = sizes >= sizes.amax(0) * (1 - _EQUAL_RTOL)
+    first = is_largest.to(torch.int8).argmax(0, keepdim=True)
+    return torch.where(A.gather(0, first) < 0, -1.0, 1.0)
 
 
 def whitening(spectrum, ridge):

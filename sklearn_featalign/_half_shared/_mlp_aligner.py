@@ -47,6 +47,7 @@ from sklearn_featalign._mlp import (
 from sklearn_featalign._standardize import ZScore, fit_zscore, standardize
 from sklearn_featalign._torch import (
     feature_attributes,
+    in_plain_torch,
     set_fitted,
     to_numpy,
     to_torch,
@@ -404,8 +405,7 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
         self.device = device
         self.random_state = random_state
 
-    # Tensors made in inference mode could not be trained on.
-    @torch.inference_mode(False)
+    @in_plain_torch
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y=None):
         """Train the encoders of all views.
@@ -434,7 +434,7 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
         check_target(self.target, self.loss, y)
         task = FitTask(self, X, y, max_subtasks=self._setting.max_epochs)
         training = self._split_training(X, sum(self._widths(0)))
-        previous = self._previous_states(training)
+        previous = self._previous_states(X, training)
         random_state = check_random_state(self.random_state)
         zscores = self._fit_zscores(training, previous)
         scaled, held_out = self._hold_out(load_rows(training, zscores), random_state)
@@ -500,8 +500,11 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
                     "parameter views."
                 )
 
-    def _previous_states(self, training):
-        """Return the states that a warm start continues from, or None."""
+    def _previous_states(self, X, training):
+        """Return the states that a warm start continues from, or None.
+
+        They are in the order of the views now.
+        """
         if not (self.warm_start and hasattr(self, "_states")):
             return None
         now = {
@@ -516,12 +519,12 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
             )
             for name, state in self._states.items()
         }
-        if now != before:
+        if now != before or not self._has_same_columns(X, training.columns):
             raise ValueError(
-                "warm_start=True goes on from the previous fit, whose views, "
+                "warm_start=True goes on from the previous fit, whose views, columns, "
                 "n_components, hidden_layer_sizes or init were different."
             )
-        return self._states
+        return {name: self._states[name] for name in training.columns}
 
     def _fitted_init(self, state):
         """Return `init` of the fit with the state of a view."""

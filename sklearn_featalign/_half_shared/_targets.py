@@ -6,7 +6,7 @@ scikit-learn's clustering and decompositions are imported where they are used: s
 
 import numpy as np
 import torch
-from sklearn.utils import check_array
+from sklearn.utils import check_array, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 
 # With these each row is a class of its own.
@@ -38,9 +38,20 @@ def make_target(target, loss, y, views, n_classes, n_components, random_state):
         values = index_target(target, n_samples, n_classes, random_state)
     if loss == "cross_entropy":
         return np.unique(values, return_inverse=True)[1]
-    values = values.reshape(n_samples, -1).astype(float)
+    return standardized(values.reshape(n_samples, -1).astype(float))
+
+
+def standardized(values):
+    """Return columns with mean 0 and standard deviation 1, or 0 if they are constant.
+
+    They may be of any magnitude.
+    """
+    low, high = values.min(0), values.max(0)
+    half_range = high / 2 - low / 2
+    values = (values - (low + half_range)) / np.where(half_range > 0, half_range, 1)
+    values -= values.mean(0)
     spread = values.std(0)
-    return ((values - values.mean(0)) / np.where(spread, spread, 1)).astype(np.float32)
+    return (values / np.where(half_range > 0, spread, 1)).astype(np.float32)
 
 
 def index_target(target, n_samples, n_classes, random_state):
@@ -68,7 +79,7 @@ def check_y(y, loss):
     if loss == "mse":
         return check_array(y, ensure_2d=False, dtype=np.float64, input_name="y")
     check_classification_targets(y)
-    y = np.ravel(y)
+    y = column_or_1d(y)
     if len(np.unique(y)) < 2:
         raise ValueError(
             "target='y' with loss='cross_entropy' needs samples of at least 2 classes, "

@@ -35,12 +35,13 @@ from sklearn_featalign._kernels._landmark_aligner import LandmarkAligner
 from sklearn_featalign._kernels._moments import add
 from sklearn_featalign._kernels._translation import fit_translations
 from sklearn_featalign._torch import (
+    in_plain_torch,
     resolve_device,
     set_fitted,
     to_numpy,
     to_torch,
 )
-from sklearn_featalign._views import view_name
+from sklearn_featalign._views import resolve_views, view_name
 
 _METRICS = {"dot", "cosine"}
 
@@ -374,6 +375,7 @@ class KernelGCCAAligner(LandmarkAligner):
         self.batch_size = batch_size
         self.random_state = random_state
 
+    @in_plain_torch
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y=None):
         """Add rows to the fit.
@@ -412,6 +414,19 @@ class KernelGCCAAligner(LandmarkAligner):
         set_fitted(self, fitted)
         return self
 
+    def _check_same_views(self, X):
+        """Raise an error if `views` is no longer what it was in the first call."""
+        if self.views is None or not hasattr(X, "shape"):
+            return
+        columns = resolve_views(self.views, X)
+        order = list(columns) == list(self.view_columns_)
+        if not (order and self._has_same_columns(X, columns)):
+            raise ValueError(
+                "views is not what it was in the first call of partial_fit: use a "
+                "clone for other views, or for another order of them."
+            )
+
+    @in_plain_torch
     def compute_moments(self, X):
         """Return the sums over rows that `add_moments` adds to the fit.
 
@@ -432,7 +447,9 @@ class KernelGCCAAligner(LandmarkAligner):
         ValueError
             If the aligner was not fitted by `partial_fit`.
         """
-        X = self._check_rows(X)
+        rows = self._check_rows(X)
+        self._check_same_views(X)
+        X = rows
         device = resolve_device(self.device, X)
         features = self._load_features(device)
         n_present = count_views(self._view_masks(X, self.view_columns_))

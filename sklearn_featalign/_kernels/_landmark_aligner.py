@@ -17,6 +17,7 @@ from sklearn_featalign._kernels._scaling import coordinates, fit_scaling
 from sklearn_featalign._linalg import every_nth
 from sklearn_featalign._torch import (
     feature_attributes,
+    in_plain_torch,
     set_fitted,
     to_device,
     to_numpy,
@@ -50,6 +51,7 @@ class LandmarkAligner(CallbackSupportMixin, BaseAligner):
         ],
     }
 
+    @in_plain_torch
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y=None):
         """Choose the landmarks and fit each view, and what the views share.

@@ -31,7 +31,7 @@ def select_landmarks(n_samples, n_landmarks, method, coordinates, random_state):
             f"n_landmarks={n_landmarks} is greater than the number of samples "
             f"({n_samples}) that have every view; all of these are landmarks.",
             UserWarning,
-            stacklevel=6,
+            stacklevel=7,
         )
     if n_landmarks is None or n_landmarks >= n_samples:
         return np.arange(n_samples)

@@ -46,9 +46,8 @@ def guess_pairs(pools, generator):
             (known, draw_centres(X, n_centres, generator))
             for X, known in zip(pools.blocks, pools.known_rows(), strict=True)
         ]
-        rng = np.random.default_rng(
-            int(torch.randint(2**31, (1,), generator=generator))
-        )
+        seed = torch.randint(2**31, (1,), generator=generator, device=generator.device)
+        rng = np.random.default_rng(int(seed))
         first, *others = [similarities(*parts) for parts in nodes]
         found = [assign(first, other, pools.n_known, rng) for other in others]
         centres = [nodes[0][1]]

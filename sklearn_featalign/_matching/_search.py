@@ -79,7 +79,7 @@ def split_known(pools, generator):
     Runs that see the same known pairs would agree about rows near these.
     """
     if pools.n_known < 2:
-        everyone = torch.arange(pools.n_known)
+        everyone = torch.arange(pools.n_known, device=pools.known[0].device)
         return everyone, everyone
     order = torch.randperm(pools.n_known, generator=generator, device=generator.device)
     order = order.to(pools.known[0].device)

@@ -34,6 +34,7 @@ from sklearn_featalign._torch import (
     check_rows,
     feature_attributes,
     full_like,
+    in_plain_torch,
     resolve_device,
     set_fitted,
     torch_generator,
@@ -235,6 +236,7 @@ class SelfTrainingAligner(
         self.random_state = random_state
 
     # The aligner is validated by its own fit.
+    @in_plain_torch
     @_fit_context(prefer_skip_nested_validation=False)
     def fit(self, X, y=None):
         """Match unpaired rows and fit the aligner.

@@ -37,6 +37,7 @@ from sklearn_featalign._poisson._whitening import (
     to_coordinates,
 )
 
+OUTPUTS = ("cube", "normal", "hemisphere", "flow")
 SOLVERS = ("euler", "midpoint", "rk4", "dopri5")
 
 # Columns come back at most so many standard deviations outside the training rows; but
@@ -46,6 +47,17 @@ _BEYOND = 0.25
 
 # Relative and absolute tolerance of a step of dopri5, for the worst row.
 _TOLERANCE = 1e-7
+
+
+def check_output(output, is_projected):
+    """Raise an error if rows that end their flow cannot be mapped to an output."""
+    if output not in OUTPUTS:
+        raise ValueError(f"output={output!r} is none of {OUTPUTS}.")
+    if is_projected and output != "flow":
+        raise ValueError(
+            "parametrization='projected' does not make rows uniform: output must "
+            f"be 'flow', got {output!r}."
+        )
 
 
 def integrate(function, Y, start, end, solver, n_steps):

@@ -62,6 +62,7 @@ class LearnedFieldMixin:
     def _make_flow(self, device):
         if not self._is_projected:
             return super()._make_flow(device)
+        self._check_solver()
         return ProjectedFlow(
             load_coordinates(self._coordinates, device),
             to_torch(self._weights, device, torch.float64),

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, _fit_context
 from sklearn.callback import CallbackSupportMixin
-from sklearn.utils import check_random_state
+from sklearn.utils import check_random_state, check_scalar
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
@@ -43,6 +43,7 @@ from sklearn_featalign._torch import (
     check_rows,
     feature_attributes,
     full_like,
+    in_plain_torch,
     is_single,
     resolve_device,
     set_fitted,
@@ -99,8 +100,7 @@ class PoissonTransformer(
         "verbose": ["verbose"],
     }
 
-    # Tensors made in inference mode could not be trained on.
-    @torch.inference_mode(False)
+    @in_plain_torch
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y=None):
         """Place the charges and choose the heights.
@@ -125,6 +125,7 @@ class PoissonTransformer(
             if the device is not available.
         """
         self._check_parameters()
+        self._refuse_list_of_arrays(X)
         task = FitTask(self, X, y, max_subtasks=self._n_epochs)
         values = check_rows(self, X, min_samples=2)
         random_state = check_random_state(self.random_state)
@@ -368,6 +369,7 @@ class PoissonTransformer(
 
     def _make_flow(self, device):
         """Return the flow of rows on a device."""
+        self._check_solver()
         return Flow(
             load_coordinates(self._coordinates, device),
             self._field(device),
@@ -384,6 +386,12 @@ class PoissonTransformer(
     @property
     def _steps(self):
         return self.n_steps
+
+    def _check_solver(self):
+        """Raise an error if what was set after the fit cannot be used."""
+        if self.solver not in SOLVERS:
+            raise ValueError(f"solver={self.solver!r} is none of {SOLVERS}.")
+        check_scalar(self._steps, "n_steps", Integral, min_val=1)
 
     def _paths(self, X, n_points):
         """Return the places of rows on their way, as an array of three dimensions."""

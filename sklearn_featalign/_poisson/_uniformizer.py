@@ -5,13 +5,12 @@ from copy import copy
 from numbers import Integral, Real
 
 import numpy as np
-import torch
 from sklearn.utils import check_random_state, check_scalar
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_featalign._linalg import every_nth
-from sklearn_featalign._poisson._flow import return_errors
+from sklearn_featalign._poisson._flow import OUTPUTS, check_output, return_errors
 from sklearn_featalign._poisson._heights import (
     check_heights,
     check_upward,
@@ -26,9 +25,13 @@ from sklearn_featalign._poisson._learned import (
 from sklearn_featalign._poisson._poisson_field import PoissonField
 from sklearn_featalign._poisson._quantiles import fit_quantiles
 from sklearn_featalign._poisson._transformer import PoissonTransformer
-from sklearn_featalign._torch import Rows, set_fitted, to_numpy, with_smaller_batches
-
-OUTPUTS = ("cube", "normal", "hemisphere", "flow")
+from sklearn_featalign._torch import (
+    Rows,
+    set_fitted,
+    to_device,
+    to_numpy,
+    with_smaller_batches,
+)
 
 # Rows were seen to become uniform in up to this many dimensions.
 _MANY_DIMENSIONS = 8
@@ -172,9 +175,8 @@ class PoissonUniformizer(LearnedFieldMixin, PoissonTransformer):
               \hat y = \frac{\sum_j w_j y_j}{\sum_j w_j}, \qquad
               w_j = (|x - y_j|^2 + r^2)^{-(d + 1) / 2}
 
-    after Xu et al. (2022) [1]_. Where the powers leave the range of float64, weights
-    are computed from their logarithms; where they stay in that of float32 and there are
-    a thousand charges or more, in float32, which changes outputs by about 1e-6.
+    after Xu et al. (2022) [1]_. Weights of a thousand charges or more are computed in
+    float32 where this changes outputs by about 1e-6.
 
     **Charges.** Rows are halved at the median of their widest coordinate, the halves
     again, and so on; each cell is a charge in its mean. Charges lie below the plane, or
@@ -372,19 +374,10 @@ class PoissonUniformizer(LearnedFieldMixin, PoissonTransformer):
     def _check_parameters(self):
         if self.field != "exact":
             self.field._check()
-        self._check_output(self._trains_projected)
+        check_output(self.output, self._trains_projected)
         if self.scaling is None and not self._trains_projected:
             raise ValueError(
                 "scaling=None needs a PoissonField with parametrization='projected'."
-            )
-
-    def _check_output(self, is_projected):
-        if self.output not in OUTPUTS:
-            raise ValueError(f"output={self.output!r} is none of {OUTPUTS}.")
-        if is_projected and self.output != "flow":
-            raise ValueError(
-                "parametrization='projected' does not make rows uniform: output must "
-                f"be 'flow', got {self.output!r}."
             )
 
     def _check_inverse_rows(self, X):
@@ -397,7 +390,7 @@ class PoissonUniformizer(LearnedFieldMixin, PoissonTransformer):
 
     @property
     def _flow_output(self):
-        self._check_output(self._is_projected)
+        check_output(self.output, self._is_projected)
         return self.output
 
     _path_output = "cube"
@@ -439,14 +432,14 @@ class PoissonUniformizer(LearnedFieldMixin, PoissonTransformer):
             X = rows.take(every_nth(len(rows), _N_PROBES))
             for trial.n_steps_ in _N_STEPS:
                 back = trial._map_rows(X, "there_and_back", X.shape[1])
-                errors = return_errors(*map(torch.as_tensor, (X, back)))
+                errors = return_errors(*(to_device(R, rows.device) for R in (X, back)))
                 if (errors > _RETURN_ERROR).sum() <= 1:
                     break
             chosen["n_steps_"] = trial.n_steps_
         if self.scaling == "quantile" and not trial._is_projected:
             X = rows.take(every_nth(len(rows), _N_LAST))
             scores = trial._map_rows(X, "scores", X.shape[1])
-            scores = torch.as_tensor(scores, device=rows.device)
+            scores = to_device(scores, rows.device)
             chosen["_last"] = to_numpy(fit_quantiles(scores))
         return chosen
 

@@ -145,8 +145,10 @@ def final_estimator(estimator, X=None):
         if hasattr(estimator, "best_estimator_"):
             estimator = estimator.best_estimator_
             continue
-        if len(estimator.steps) > 1 and X is not None:
-            X = estimator[:-1].transform(X)
+        # Steps of resampling, as in imbalanced-learn, are for the fit alone.
+        for _, step in estimator.steps[:-1]:
+            if X is not None and hasattr(step, "transform"):
+                X = step.transform(X)
         estimator = estimator[-1]
     return estimator, X
 

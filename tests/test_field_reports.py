@@ -1,0 +1,306 @@
+"""Faults that users of other projects reported, tried here: each kind once."""
+
+import warnings
+
+import joblib
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from _estimators import make
+from sklearn.base import BaseEstimator, clone
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from sklearn_featalign import (
+    HalfSharedMLPAligner,
+    KernelGCCAAligner,
+    PoissonDenoiser,
+    PoissonField,
+    PoissonUniformizer,
+    RBFAutoScaleAligner,
+    SelfTrainingAligner,
+)
+from sklearn_featalign._half_shared._targets import make_target
+from sklearn_featalign.displays import (
+    AffinityDisplay,
+    AgreementDisplay,
+    FlowDisplay,
+    RetrievalDisplay,
+)
+from sklearn_featalign.metrics import make_neighbor_scorer, make_retrieval_scorer
+
+
+def two_views(n_samples=90, widths=(4, 6), seed=0, dtype=np.float64):
+    """Return views of three hidden dimensions with noise."""
+    rng = np.random.default_rng(seed)
+    Z = rng.normal(size=(n_samples, 3))
+    views = [Z @ rng.normal(size=(3, width)) for width in widths]
+    return [(view + 0.1 * rng.normal(size=view.shape)).astype(dtype) for view in views]
+
+
+FITTED_IN_CONTEXTS = {
+    "rbf": RBFAutoScaleAligner(views=[4, 6], n_landmarks=30, random_state=0),
+    "gcca": KernelGCCAAligner(views=[4, 6], n_landmarks=30, random_state=0),
+    "mlp": HalfSharedMLPAligner(3, views=[4, 6], max_epochs=5, random_state=0),
+    "mlp, rcca": HalfSharedMLPAligner(
+        3, init="rcca", views=[4, 6], max_epochs=2, random_state=0
+    ),
+    "mlp, gcca": HalfSharedMLPAligner(
+        3, init="gcca", views=[4, 6], max_epochs=2, random_state=0
+    ),
+    "uniformizer": PoissonUniformizer(),
+    "network": PoissonUniformizer(field=PoissonField(max_epochs=3), random_state=0),
+    "denoiser": PoissonDenoiser(),
+    "self-training": SelfTrainingAligner(
+        KernelGCCAAligner(views=[4, 6], n_landmarks=30, random_state=0), random_state=0
+    ),
+}
+CONTEXTS = {
+    "autocast": lambda: torch.autocast("cpu", dtype=torch.bfloat16),
+    "inference mode": torch.inference_mode,
+    "no gradients": torch.no_grad,
+    "another device": lambda: torch.device("meta"),
+}
+
+
+@pytest.mark.parametrize("name", FITTED_IN_CONTEXTS)
+@pytest.mark.parametrize("context", CONTEXTS)
+def test_a_fit_is_the_same_in_the_users_contexts(name, context):
+    """Autocast had made networks learn nothing, without a word."""
+    n_samples = 240 if name == "self-training" else 90
+    X = np.hstack(two_views(n_samples, dtype=np.float32))
+    if name == "self-training":
+        X = np.vstack([X[:20], X[20:], X[20:]])
+        X[20:n_samples, 4:], X[n_samples:, :4] = np.nan, np.nan
+    rows = X[:20]
+    estimator = FITTED_IN_CONTEXTS[name]
+    with warnings.catch_warnings():
+        # Ten columns are many for a flow, and matching may fail.
+        warnings.simplefilter("ignore", UserWarning)
+        expected = clone(estimator).fit(X).transform(rows)
+        with CONTEXTS[context]():
+            fitted = clone(estimator).fit(X)
+        np.testing.assert_array_equal(fitted.transform(rows), expected)
+
+
+def test_sums_of_partial_fits_are_the_same_under_autocast():
+    X = np.hstack(two_views(dtype=np.float32))
+    expected, aligner = (
+        KernelGCCAAligner(views=[4, 6], n_landmarks=20, random_state=0)
+        for _ in range(2)
+    )
+    expected.partial_fit(X[:50]).partial_fit(X[50:])
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        aligner.partial_fit(X[:50]).partial_fit(X[50:])
+    np.testing.assert_array_equal(aligner.transform(X), expected.transform(X))
+
+
+@pytest.mark.parametrize("kind", ["integers", "bools", "lists", "tensor", "two"])
+def test_one_hot_labels_are_refused(kind):
+    """They had been taken for three times as many rows."""
+    X = np.hstack(two_views())
+    Y = np.eye(3, dtype=int)[np.arange(90) % 3]
+    Y = {
+        "integers": Y,
+        "bools": Y.astype(bool),
+        "lists": Y.tolist(),
+        "tensor": torch.from_numpy(Y),
+        "two": Y[:, :2],
+    }[kind]
+    aligner = HalfSharedMLPAligner(3, target="y", views=[4, 6], max_epochs=1)
+    with pytest.raises(ValueError, match="1d array"):
+        aligner.fit(X, Y)
+
+
+@pytest.mark.parametrize("factor", [1e-300, 1e-200, 1.0, 1e200, 1e300])
+def test_targets_of_any_magnitude(factor):
+    y = np.random.default_rng(0).normal(size=(50, 2)) * [1, 1e-3] * factor
+    views = [torch.zeros(50, 1)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        target = make_target("y", "mse", y, views, 0, 0, None)
+    expected = StandardScaler().fit_transform(y / factor)
+    np.testing.assert_allclose(target, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("value", [0.1, 1e8 + 0.1, 0.0, 1e-300])
+def test_targets_that_do_not_vary_are_zero(value):
+    target = make_target("y", "mse", np.full(50, value), [torch.zeros(50, 1)], 0, 0, 0)
+    np.testing.assert_array_equal(target, 0)
+
+
+ORDERS = {"a": range(4), "b": range(4, 10)}, {"b": range(4, 10), "a": range(4)}
+
+
+class HashedFit(BaseEstimator):
+    """A meta-estimator of somebody else, whose parameter is hashed."""
+
+    def __init__(self, inner):
+        self.inner = inner
+
+
+@pytest.mark.parametrize("kind", ["rbf", "gcca", "mlp"])
+def test_the_order_of_views_is_hashed(kind):
+    """joblib hashes dicts whatever their order, on which output columns depend."""
+    first, second = (clone(make(kind)).set_params(views=views) for views in ORDERS)
+    for wrap in (lambda e: e, HashedFit, lambda e: Pipeline([("s", None), ("e", e)])):
+        assert joblib.hash(wrap(first)) != joblib.hash(wrap(second))
+        assert joblib.hash(wrap(first)) == joblib.hash(wrap(clone(first)))
+    state = first.__getstate__()
+    again = clone(second)
+    again.__setstate__(state)
+    assert list(again.views) == ["a", "b"] and vars(again) == vars(first)
+
+
+def test_a_cached_pipeline_returns_its_own_order_of_views(tmp_path):
+    X = np.hstack(two_views())
+    for views in ORDERS:
+        aligner = RBFAutoScaleAligner(views=views, n_landmarks=20, random_state=0)
+        cached = make_pipeline(aligner, StandardScaler(), memory=str(tmp_path))
+        plain = make_pipeline(clone(aligner), StandardScaler())
+        np.testing.assert_array_equal(cached.fit_transform(X), plain.fit_transform(X))
+
+
+@pytest.mark.parametrize("init", [None, "rcca", "gcca"])
+def test_a_warm_start_knows_views_by_their_names(init):
+    """With so small a rate nothing moves, whatever the order of the views."""
+    A, B = two_views(widths=(5, 5))
+    first = {"a": range(5), "b": range(5, 10)}
+    params = {"init": init, "lr": 1e-30, "max_epochs": 1, "random_state": 0}
+    aligner = HalfSharedMLPAligner(3, warm_start=True, views=first, **params)
+    aligner.fit(np.hstack([A, B]))
+    before = aligner.transform_view(A, "a"), aligner.transform_view(B, "b")
+    aligner.set_params(views=dict(reversed(first.items()))).fit(np.hstack([A, B]))
+    after = aligner.transform_view(A, "a"), aligner.transform_view(B, "b")
+    np.testing.assert_allclose(after, before, atol=1e-5)
+    # Views by widths change places with their columns.
+    aligner.set_params(views={"a": 5, "b": 5}).fit(np.hstack([A, B]))
+    aligner.set_params(views={"b": 5, "a": 5}).fit(np.hstack([B, A]))
+    after = aligner.transform_view(A, "a"), aligner.transform_view(B, "b")
+    np.testing.assert_allclose(after, before, atol=1e-5)
+
+
+def test_a_warm_start_refuses_other_columns():
+    X = np.hstack(two_views(widths=(5, 5)))
+    views = {"a": range(5), "b": range(5, 10)}
+    aligner = HalfSharedMLPAligner(3, warm_start=True, max_epochs=1, views=views)
+    aligner.fit(X)
+    for other in (
+        {"a": [1, 0, 2, 3, 4], "b": range(5, 10)},
+        {"a": range(5, 10), "b": range(5)},
+        {"a": range(5), "c": range(5, 10)},
+    ):
+        with pytest.raises(ValueError, match="whose views, columns, "):
+            aligner.set_params(views=other).fit(X)
+    frame = pd.DataFrame(X, columns=list("abcdefghij"))
+    aligner = HalfSharedMLPAligner(3, warm_start=True, max_epochs=1, views=[5, 5])
+    aligner.fit(frame)
+    with pytest.raises(ValueError, match="whose views, columns, "):
+        aligner.fit(frame[list("bacdefghij")])
+
+
+def test_partial_fits_refuse_other_views():
+    X = np.hstack(two_views(widths=(5, 5)))
+    aligner = KernelGCCAAligner(views=[5, 5], n_landmarks=20, random_state=0)
+    aligner.partial_fit(X)
+    aligner.set_params(views={"view0": range(5), "view1": range(5, 10)}).partial_fit(X)
+    for other in (
+        {"view1": 5, "view0": 5},
+        {"view0": range(5, 10), "view1": range(5)},
+        {"view0": [1, 0, 2, 3, 4], "view1": range(5, 10)},
+    ):
+        with pytest.raises(ValueError, match="not what it was in the first call"):
+            aligner.set_params(views=other).partial_fit(X)
+
+
+class Sampler(BaseEstimator):
+    """A step that changes rows in a fit alone, and has no transform."""
+
+    def fit_resample(self, X, y):
+        return X[::2], y[::2]
+
+
+class SamplingPipeline(Pipeline):
+    """A pipeline as of imbalanced-learn, as far as scorers see it."""
+
+    def _validate_steps(self):
+        """Accept steps without transform."""
+
+
+def test_scorers_and_displays_pass_samplers():
+    X = np.hstack(two_views())
+    aligner = KernelGCCAAligner(views=[4, 6], n_landmarks=20, random_state=0)
+    scaler = StandardScaler().fit(X)
+    Z = scaler.transform(X)
+    aligner.fit(Z[::2])
+    steps = [("sample", Sampler()), ("scale", scaler), ("none", None)]
+    pipeline = SamplingPipeline([*steps, ("off", "passthrough"), ("align", aligner)])
+    for scorer in (make_retrieval_scorer(), make_neighbor_scorer(0, 1, k=3)):
+        assert scorer(pipeline, X) == scorer(aligner, Z)
+    for display, shown in (
+        (RetrievalDisplay, "accuracy"),
+        (AffinityDisplay, "affinities"),
+        (AgreementDisplay, "agreement"),
+    ):
+        ours, expected = (
+            getattr(display.from_estimator(*args), shown)
+            for args in ((pipeline, X), (aligner, Z))
+        )
+        np.testing.assert_array_equal(ours, expected)
+    flow = PoissonUniformizer().fit(Z[:, :2])
+    pipeline = SamplingPipeline([("sample", Sampler()), ("flow", flow)])
+    np.testing.assert_array_equal(
+        FlowDisplay.from_estimator(pipeline, Z[:, :2]).paths,
+        FlowDisplay.from_estimator(flow, Z[:, :2]).paths,
+    )
+
+
+@pytest.mark.parametrize("batch_size", [0, -5, 2.5, "many", None])
+@pytest.mark.parametrize("kind", ["rbf", "gcca", "poisson", "poisson denoiser"])
+def test_a_batch_size_set_after_the_fit(kind, batch_size):
+    """Zero had made transform run for ever."""
+    X = np.hstack(two_views())[:, :6]
+    estimator = clone(make(kind)).fit(X)
+    with pytest.raises((ValueError, TypeError), match="batch_size"):
+        estimator.set_params(batch_size=batch_size).transform(X)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("n_steps", 0), ("n_steps", -1), ("n_steps", 2.5), ("n_steps", None)]
+    + [("solver", None), ("solver", "rk5")],
+)
+@pytest.mark.parametrize("method", ["transform", "inverse_transform"])
+def test_steps_and_solvers_set_after_the_fit(name, value, method):
+    X = np.random.default_rng(0).random((60, 2))
+    u = PoissonUniformizer().fit(X).set_params(**{name: value})
+    with pytest.raises((ValueError, TypeError), match=name):
+        getattr(u, method)(X)
+
+
+@pytest.mark.parametrize("params", [{"finish": "rcca"}, {"init": "rcca"}])
+def test_signs_of_components_do_not_depend_on_rounding(params):
+    views = two_views(200)
+    outs = []
+    for dtype in (np.float32, np.float64):
+        aligner = HalfSharedMLPAligner(
+            3, views=[4, 6], max_epochs=2, random_state=0, **params
+        )
+        outs.append(aligner.fit_transform(np.hstack(views).astype(dtype)))
+    for first, second in zip(*(out.T for out in outs), strict=True):
+        assert np.corrcoef(first, second)[0, 1] > 0.97
+
+
+def test_lists_of_batches_are_refused_with_the_way_out():
+    X = np.hstack(two_views())
+    batches = [X[:40], X[40:]]
+    for kind in ("rbf", "mlp", "poisson", "poisson denoiser"):
+        estimator = make(kind)
+        for call in (clone(estimator).fit, clone(estimator).fit(X[:, :6]).transform):
+            with pytest.raises(ValueError, match=r"np\.concatenate") as error:
+                call(batches)
+            assert "stack_views" not in str(error.value)
+    aligner = RBFAutoScaleAligner(views=[4, 6], n_landmarks=20)
+    with pytest.raises(ValueError, match=r"np\.concatenate.*stack_views"):
+        aligner.fit(two_views())
