@@ -201,7 +201,7 @@ class BaseAligner(
                 f"X has {X.shape[1]} features, but view {name!r} of "
                 f"{type(self).__name__} is expecting {len(columns)} features as input."
             )
-        if hasattr(X_view, "columns") and hasattr(self, "feature_names_in_"):
+        if hasattr(self, "feature_names_in_"):
             check_view_names(X_view, name, columns, self.feature_names_in_)
         return X, view_masks(X, {name: np.arange(len(columns))})[name]
 

@@ -71,28 +71,40 @@ def neighbor_means(X, Y, n_neighbors):
     return means
 
 
-def own_ranks(X, Y, bias):
+def own_ranks(X, Y, bias, groups=None):
     """Return the rank of row i of Y among all rows of Y by similarity to row i of X.
 
-    The nearest has rank 1, and each row that is tied with row i adds a half.
+    The nearest has rank 1, and each row that is tied with row i adds a half. With
+    groups, integers for each row, it is the rank of the nearest row of Y in the group
+    of row i, among this one and all rows of other groups.
     """
     norms, sizes = Y.norm(dim=1), bias.abs()
     margins = tie_margins(X, Y, bias)
     ranks = X.new_empty(len(X))
     for rows, S in similarity_blocks(X, Y, bias):
-        own = S.diagonal(rows.start)[:, None]
+        if groups is None:
+            own_index = torch.arange(rows.start, rows.stop, device=X.device)[:, None]
+        else:
+            own_index = keep_nearest_of_group_(S, groups[rows, None] == groups)
+        own = S.gather(1, own_index)
         above, tied = count_above_and_tied(S, own, margins[rows])
         # This bound is loose if Y has outliers: where it leaves rows tied, they are
         # counted anew with a tolerance for each row of Y.
         unsure = tied.nonzero()[:, 0]
         if len(unsure):
-            own_index = unsure[:, None] + rows.start
-            margin = exact_margins(X[rows][unsure], norms, sizes, own_index)
+            margin = exact_margins(X[rows][unsure], norms, sizes, own_index[unsure])
             above[unsure], tied[unsure] = count_above_and_tied(
                 S[unsure], own[unsure], margin
             )
         ranks[rows] = 1 + above + tied.to(X.dtype) / 2
     return ranks
+
+
+def keep_nearest_of_group_(S, is_own):
+    """Return the nearest row of the own group, and take its others out of S."""
+    nearest = S.masked_fill(~is_own, -torch.inf).argmax(1, keepdim=True)
+    S.masked_fill_(is_own.scatter(1, nearest, False), -torch.inf)
+    return nearest
 
 
 def mean_log_likelihoods(X, Y, bias, temperatures):

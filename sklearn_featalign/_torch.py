@@ -1,5 +1,6 @@
 """The gate between arrays and tensors: validation, devices, batches, fitted state."""
 
+import os
 from functools import wraps
 from numbers import Integral
 
@@ -14,6 +15,38 @@ from sklearn_featalign import _memory
 # Of more than so many rows that are watched, so many are computed first.
 _MANY_ROWS = 8192
 _FIRST_ROWS = 1024
+
+
+class Fork:
+    """Knows whether rows were computed before this process was forked.
+
+    The threads of OpenMP are then missing here, and whoever waits for them does so for
+    ever.
+    """
+
+    has_computed = False
+    threads_are_missing = False
+
+    @classmethod
+    def in_child(cls):
+        """Take note of a fork, in the child."""
+        cls.threads_are_missing = cls.has_computed
+
+    @classmethod
+    def check(cls):
+        """Raise an error instead of waiting for ever."""
+        if cls.threads_are_missing and torch.get_num_threads() > 1:
+            raise RuntimeError(
+                "This process was forked from one that has used torch on several "
+                "threads, and would wait for these for ever. Start processes by "
+                "'spawn' or 'forkserver', as joblib's 'loky' does, or call "
+                "torch.set_num_threads(1) in them first."
+            )
+        cls.has_computed = True
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=Fork.in_child)
 
 
 def resolve_device(device, X=None):
@@ -118,6 +151,19 @@ def check_rows(estimator, X, *, min_samples=1, allow_nan=False, input_name="X"):
         first = X[refused][:1].cpu().numpy()
         assert_all_finite(first, estimator_name=name, input_name=input_name)
     return X
+
+
+def to_labels(y):
+    """Return labels or numbers as they are, and tensors of them as arrays.
+
+    numpy has no bfloat16, and scikit-learn does not check all tensors.
+    """
+    if not isinstance(y, torch.Tensor):
+        return y
+    if y.layout != torch.strided:
+        raise TypeError("Sparse data was passed for y, but dense data is required.")
+    y = y.detach().resolve_conj().cpu()
+    return (y.float() if y.dtype == torch.bfloat16 else y).numpy()
 
 
 def check_names(estimator, X):
@@ -226,6 +272,7 @@ class Rows:
     """
 
     def __init__(self, X, device, batch_size, n_outputs=0, where=None):
+        Fork.check()
         self.X = X
         self.device = device
         self.where = where

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from sklearn.utils import check_array, check_consistent_length
 from sklearn.utils._indexing import _get_column_indices
+from sklearn.utils.validation import _get_feature_names
 
 from sklearn_featalign import _memory
 from sklearn_featalign._torch import is_single
@@ -211,18 +212,30 @@ def stack_views(blocks, views):
                 f"View {name!r} has {len(columns[name])} columns, but its block has "
                 f"{values.shape[1]}."
             )
+    if feature_names is not None:
+        for name, values in given.items():
+            check_view_names(values, name, columns[name], feature_names)
+    _check_index(given)
     X = _fill(arrays, columns, n_features)
-    if feature_names is None or not all(hasattr(F, "columns") for F in given.values()):
-        return X
+    libraries = {type(values) for values in given.values()}
     first = next(iter(given.values()))
-    for name, frame in given.items():
-        check_view_names(frame, name, columns[name], feature_names)
-        if hasattr(first, "index") and not frame.index.equals(first.index):
+    if feature_names is None or len(libraries) > 1 or not hasattr(first, "columns"):
+        return X
+    return frame_like(X, first, feature_names)
+
+
+def _check_index(blocks):
+    """Raise an error if blocks that are DataFrames of pandas differ in their index."""
+    frames = {
+        name: values for name, values in blocks.items() if hasattr(values, "iloc")
+    }
+    first = next(iter(frames.values()), None)
+    for name, frame in frames.items():
+        if not frame.index.equals(first.index):
             raise ValueError(
                 f"The index of view {name!r} differs from that of the first: rows of "
                 "all views are the same objects in the same order."
             )
-    return frame_like(X, first, feature_names)
 
 
 def split_views(X, views):
@@ -252,16 +265,29 @@ def split_views(X, views):
     >>> [block.shape for block in split_views(np.zeros((5, 7)), [3, 4])]
     [(5, 3), (5, 4)]
     """
-    columns, n_features, _ = _layout(views)
+    columns, n_features, feature_names = _layout(views)
     if not hasattr(X, "shape"):
         X = np.asarray(X)
     if len(X.shape) != 2 or X.shape[1] != n_features:
         raise ValueError(
             f"The views take {n_features} columns, but X has shape {tuple(X.shape)}."
         )
+    names = None if feature_names is None else _get_feature_names(X)
+    if names is not None and not np.array_equal(names, feature_names):
+        raise ValueError(
+            "The feature names should match those that were passed during fit, in the "
+            "same order."
+        )
+    return [_columns(X, indices) for indices in columns.values()]
+
+
+def _columns(X, indices):
+    """Return columns of an array, tensor or DataFrame of any library."""
     if hasattr(X, "iloc"):
-        return [X.iloc[:, indices] for indices in columns.values()]
-    return [block(X, indices) for indices in columns.values()]
+        return X.iloc[:, indices]
+    if hasattr(X, "from_arrays"):
+        return X.select(indices.tolist())
+    return block(X, indices)
 
 
 def hide_other_views(X, name, columns):
@@ -273,27 +299,34 @@ def hide_other_views(X, name, columns):
         raise ValueError(f"No row of X has view {name!r}.")
     shown = _fill({name: own[rows]}, columns, values.shape[1])
     if hasattr(X, "columns"):
-        shown = frame_like(shown, X, X.columns, rows)
+        shown = frame_like(shown, X, rows=rows)
     return shown, rows
 
 
 def check_view_names(frame, name, columns, feature_names):
-    """Raise an error if the columns of a DataFrame are not those fitted for a view."""
-    if list(frame.columns) != list(feature_names[columns]):
+    """Raise an error if rows have names of columns other than those of the view."""
+    names = _get_feature_names(frame)
+    if names is not None and not np.array_equal(names, feature_names[columns]):
         raise ValueError(
             f"The feature names of view {name!r} should match those that were passed "
             "during fit, in the same order."
         )
 
 
-def frame_like(values, frame, names, rows=slice(None)):
+def frame_like(values, frame, names=None, rows=slice(None)):
     """Return a DataFrame of the same library, and for pandas with the index of rows.
 
-    With None in place of rows the index is a new one.
+    Its columns have the frame's names by default. With None in place of rows the index
+    is a new one.
     """
+    if names is None:
+        # The columns of a pyarrow table are not their names.
+        names = getattr(frame, "column_names", frame.columns)
     if hasattr(frame, "iloc"):
         index = None if rows is None else frame.index[rows]
         return type(frame)(values, index=index, columns=names)
+    if hasattr(frame, "from_arrays"):
+        return type(frame).from_arrays(list(values.T), names=list(map(str, names)))
     return type(frame)(values, schema=list(names))
 
 

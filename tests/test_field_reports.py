@@ -1,5 +1,8 @@
 """Faults that users of other projects reported, tried here: each kind once."""
 
+import os
+import subprocess
+import sys
 import warnings
 
 import joblib
@@ -8,6 +11,7 @@ import pandas as pd
 import pytest
 import torch
 from _estimators import make
+from sklearn import config_context
 from sklearn.base import BaseEstimator, clone
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -20,6 +24,8 @@ from sklearn_featalign import (
     PoissonUniformizer,
     RBFAutoScaleAligner,
     SelfTrainingAligner,
+    split_views,
+    stack_views,
 )
 from sklearn_featalign._half_shared._targets import make_target
 from sklearn_featalign.displays import (
@@ -28,7 +34,11 @@ from sklearn_featalign.displays import (
     FlowDisplay,
     RetrievalDisplay,
 )
-from sklearn_featalign.metrics import make_neighbor_scorer, make_retrieval_scorer
+from sklearn_featalign.metrics import (
+    cluster_contrast,
+    make_neighbor_scorer,
+    make_retrieval_scorer,
+)
 
 
 def two_views(n_samples=90, widths=(4, 6), seed=0, dtype=np.float64):
@@ -304,3 +314,133 @@ def test_lists_of_batches_are_refused_with_the_way_out():
     aligner = RBFAutoScaleAligner(views=[4, 6], n_landmarks=20)
     with pytest.raises(ValueError, match=r"np\.concatenate.*stack_views"):
         aligner.fit(two_views())
+
+
+FRAME = pd.DataFrame(np.hstack(two_views(widths=(2, 3))), columns=list("abcde"))
+BY_NAME = {"first": ["a", "b"], "second": ["c", "d", "e"]}
+
+
+def by_names():
+    """Return an aligner whose views are columns of a DataFrame."""
+    return RBFAutoScaleAligner(views=BY_NAME, n_landmarks=20, random_state=0).fit(FRAME)
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars", "pyarrow"])
+def test_frames_with_other_names_are_not_split(library):
+    frames = [FRAME, FRAME[list("cdeab")], FRAME.rename(columns=str.upper)]
+    if library == "polars":
+        frames = map(pytest.importorskip("polars").from_pandas, frames)
+    if library == "pyarrow":
+        frames = map(pytest.importorskip("pyarrow").Table.from_pandas, frames)
+    right, *wrong = frames
+    blocks = split_views(right, by_names())
+    expected = split_views(FRAME.to_numpy(), by_names())
+    for block, values in zip(blocks, expected, strict=True):
+        assert type(block) is type(right)
+        np.testing.assert_array_equal(np.asarray(block), values)
+    for frame in wrong:
+        with pytest.raises(ValueError, match="feature names should match"):
+            split_views(frame, by_names())
+
+
+@pytest.mark.parametrize("views", ["fitted", "unfitted", [2, 3], {"x": 2, "y": 3}])
+def test_frames_with_another_index_are_not_stacked(views):
+    if isinstance(views, str):
+        aligner = RBFAutoScaleAligner(views=[2, 3], n_landmarks=20)
+        views = aligner.fit(FRAME.to_numpy()) if views == "fitted" else aligner
+    first, second = FRAME[["a", "b"]], FRAME[["c", "d", "e"]]
+    stacked = stack_views([first, second], views)
+    np.testing.assert_array_equal(stacked, FRAME.to_numpy())
+    stacked = stack_views([first, second[::-1].to_numpy()], views)
+    assert isinstance(stacked, np.ndarray)
+    with pytest.raises(ValueError, match="The index of view"):
+        stack_views([first, second[::-1]], views)
+
+
+def test_a_frame_with_wrong_names_beside_an_array():
+    blocks = [FRAME[["a", "b"]].rename(columns=str.upper), FRAME[["c", "d", "e"]]]
+    with pytest.raises(ValueError, match="feature names of view 'first'"):
+        stack_views([blocks[0], blocks[1].to_numpy()], by_names())
+
+
+def test_tables_of_pyarrow_and_mixed_frames():
+    pa, polars = pytest.importorskip("pyarrow"), pytest.importorskip("polars")
+    table, aligner = pa.Table.from_pandas(FRAME), by_names()
+    expected = aligner.transform(FRAME)
+    np.testing.assert_array_equal(aligner.transform(table), expected)
+    parts = split_views(table, aligner)
+    stacked = stack_views(parts, aligner)
+    assert isinstance(stacked, pa.Table) and stacked.column_names == list("abcde")
+    np.testing.assert_array_equal(aligner.transform(stacked), expected)
+    own = aligner.transform_view(parts[0], "first")
+    np.testing.assert_array_equal(own, aligner.transform_view(FRAME[["a", "b"]], 0))
+    mixed = [FRAME[["a", "b"]], polars.from_pandas(FRAME[["c", "d", "e"]])]
+    for blocks in (mixed, mixed[::-1]):
+        named = dict(zip(("first", "second"), mixed, strict=True))
+        rows = stack_views(named if blocks is mixed else mixed, aligner)
+        np.testing.assert_array_equal(rows, FRAME.to_numpy())
+
+
+@pytest.mark.parametrize("dispatch", [False, True])
+@pytest.mark.parametrize(
+    "dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16, torch.int64]
+)
+def test_tensors_as_targets_and_labels(dtype, dispatch, monkeypatch):
+    monkeypatch.setenv("SCIPY_ARRAY_API", "1")
+    X = torch.from_numpy(np.hstack(two_views(dtype=np.float32)))
+    y = (4 * X[:, 0]).to(dtype)
+    values = y.to(torch.float64).numpy()
+    with config_context(array_api_dispatch=dispatch):
+        for loss, given in (("mse", y), ("cross_entropy", y > 0)):
+            params = {"loss": loss, "target": "y", "views": [4, 6], "max_epochs": 2}
+            aligner = HalfSharedMLPAligner(3, random_state=0, **params)
+            expected = values if loss == "mse" else values > 0
+            losses = clone(aligner).fit(X.numpy(), expected).loss_curve_
+            np.testing.assert_allclose(aligner.fit(X, given).loss_curve_, losses)
+        flow = PoissonUniformizer().fit(X[:, :2])
+        labels = (y > 0).to(dtype)
+        FlowDisplay.from_estimator(flow, X[:, :2], labels)
+        contrast = cluster_contrast(X, X, labels)
+    assert contrast == cluster_contrast(X, X, values > 0)
+
+
+SCRIPT = """
+import multiprocessing, sys
+import numpy as np, torch
+from sklearn_featalign import RBFAutoScaleAligner
+
+torch.set_num_threads(int(sys.argv[1]))
+X = np.random.default_rng(0).normal(size=(3000, 60))
+aligner = RBFAutoScaleAligner(n_landmarks=500, random_state=0).fit(X)
+
+def work(queue):
+    if sys.argv[2] == "one":
+        torch.set_num_threads(1)
+    try:
+        queue.put(aligner.transform(X).shape)
+    except RuntimeError as error:
+        queue.put(str(error))
+
+context = multiprocessing.get_context("fork")
+queue = context.Queue()
+process = context.Process(target=work, args=(queue,))
+process.start()
+print(queue.get(timeout=60))
+process.join()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.parametrize(
+    ("n_threads", "in_child", "said"),
+    [(1, "", "(3000, 500)"), (2, "", "'spawn' or"), (2, "one", "(3000, 500)")],
+)
+def test_forked_processes_do_not_hang(n_threads, in_child, said):
+    """Threads are missing after a fork, and waiting for them has no end."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", SCRIPT, str(n_threads), in_child],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert said in done.stdout, done.stderr

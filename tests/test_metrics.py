@@ -695,3 +695,52 @@ def test_epps_pulley_of_what_it_cannot_measure():
         sliced_epps_pulley(np.ones((1, 2)))
     with pytest.raises(ValueError, match="n_directions must be an integer"):
         sliced_epps_pulley(np.eye(3), n_directions=0)
+
+
+@pytest.mark.parametrize("metric", ["cosine", "dot", "euclidean"])
+@pytest.mark.parametrize("csls", [None, 3])
+def test_ranks_of_groups(metric, csls):
+    """The nearest of the own group, among it and the rows of all other groups."""
+    if metric == "euclidean" and csls:
+        pytest.skip("csls is not defined for euclidean")
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(60, 4))
+    Y = X + 0.8 * rng.normal(size=X.shape)
+    groups = rng.integers(0, 15, size=60)
+    S = SIMILARITIES[metric](X, Y)
+    if csls:
+        S = 2 * S - np.sort(S, axis=0)[-csls:].mean(0)
+    expected = []
+    for i, own in enumerate(groups):
+        best = S[i, groups == own].max()
+        expected.append(1 + (S[i, groups != own] > best).sum())
+    for labels in (groups, torch.from_numpy(groups), [f"image {g}" for g in groups]):
+        ranks = retrieval_ranks(X, Y, metric=metric, csls=csls, groups=labels)
+        np.testing.assert_array_equal(ranks, expected)
+    settings = {"metric": metric, "csls": csls}
+    alone = retrieval_ranks(X, Y, groups=np.arange(60), **settings)
+    np.testing.assert_array_equal(alone, retrieval_ranks(X, Y, **settings))
+    shares = [np.mean(np.array(expected) <= k) for k in (1, 5)]
+    for k, share in zip((1, 5), shares, strict=True):
+        assert retrieval_accuracy(X, Y, k=k, groups=groups, **settings) == share
+    mrr = mean_reciprocal_rank(X, Y, groups=groups, **settings)
+    assert mrr == pytest.approx(np.mean(1 / np.array(expected)), rel=1e-14)
+
+
+def test_captions_that_find_their_image():
+    """Equal rows of one image tie without groups, and count as one with them."""
+    rng = np.random.default_rng(0)
+    images = rng.normal(size=(20, 6))
+    image_of = np.repeat(np.arange(20), 5)
+    captions = images[image_of] + 0.5 * rng.normal(size=(100, 6))
+    found = cosine_similarity(captions, images).argmax(1) == image_of
+    rows = images[image_of]
+    assert retrieval_accuracy(captions, rows, groups=image_of) == found.mean()
+    assert retrieval_accuracy(captions, rows) == 0
+    nearest = cosine_similarity(images, captions).argmax(1)
+    found = image_of[nearest] == np.arange(20)
+    assert retrieval_accuracy(rows, captions, groups=image_of) == found.mean()
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        retrieval_accuracy(rows, captions, groups=image_of[:50])
+    with pytest.raises(ValueError, match="k must be an integer from 1 to 100, got 101"):
+        retrieval_accuracy(rows, captions, k=101)

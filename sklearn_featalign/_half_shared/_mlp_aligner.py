@@ -49,6 +49,7 @@ from sklearn_featalign._torch import (
     feature_attributes,
     in_plain_torch,
     set_fitted,
+    to_labels,
     to_numpy,
     to_torch,
     torch_generator,
@@ -583,8 +584,7 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
 
     def _make_targets(self, rows, start, X, y, random_state):
         if self.target == "y" and y is not None:
-            if isinstance(y, torch.Tensor):
-                y = y.detach().cpu()
+            y = to_labels(y)
             y = check_array(y, ensure_2d=False, dtype=None, input_name="y")
             check_consistent_length(X, y)
             y = y[rows.where]

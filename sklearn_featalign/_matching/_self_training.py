@@ -278,7 +278,7 @@ class SelfTrainingAligner(
             fitted |= found
             if joined is not None:
                 is_frame = hasattr(X, "columns")
-                rows = frame_like(joined, X, X.columns, None) if is_frame else joined
+                rows = frame_like(joined, X, rows=None) if is_frame else joined
         self._fit_estimator(estimator, rows, task, matching is not None)
         fitted |= {"estimator_": estimator, "view_columns_": estimator.view_columns_}
         task.finish(fitted)

@@ -4,6 +4,7 @@ import numpy as np
 from sklearn.utils import check_consistent_length, column_or_1d
 
 from sklearn_featalign._kernels._rbf_aligner import RBFAutoScaleAligner
+from sklearn_featalign._torch import to_labels
 from sklearn_featalign.displays._plotting import (
     check_matplotlib,
     choose_rows,
@@ -141,7 +142,7 @@ class AffinityDisplay:
         n_rows = len(next(iter(features.values())))
         rows = choose_rows(n_rows, max_rows, random_state)
         if y is not None:
-            y = column_or_1d(y)[rows]
+            y = column_or_1d(to_labels(y))[rows]
             order = np.argsort(y, kind="stable")
             rows, y = rows[order], y[order]
         affinities = _stacked_affinities([F[rows] for F in features.values()], gamma)

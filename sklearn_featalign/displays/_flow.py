@@ -4,6 +4,7 @@ import numpy as np
 from sklearn.utils import check_consistent_length, column_or_1d
 
 from sklearn_featalign._poisson._transformer import PoissonTransformer
+from sklearn_featalign._torch import to_labels
 from sklearn_featalign.displays._plotting import (
     OKABE_ITO,
     check_matplotlib,
@@ -126,7 +127,7 @@ class FlowDisplay:
         if n_points < 2:
             raise ValueError(f"n_points must be at least 2, got {n_points!r}.")
         rows = choose_rows(len(X), max_rows, random_state)
-        X, y = X[rows], None if y is None else column_or_1d(y)[rows]
+        X, y = X[rows], None if y is None else column_or_1d(to_labels(y))[rows]
         starts = _line_starts(X, n_lines)
         display = cls(
             paths=transformer._paths(X, n_points),

@@ -10,6 +10,7 @@ from sklearn_featalign._similarity import (
     centred_overlap,
     log_mean_gaussian,
 )
+from sklearn_featalign._torch import to_labels
 from sklearn_featalign.metrics._checks import load, load_pairs
 
 
@@ -82,7 +83,7 @@ def cluster_contrast(X, Y, labels, *, gamma=1.0):
     True
     """
     X, Y = load_pairs(X, Y, same_width=True)
-    labels = column_or_1d(labels)
+    labels = column_or_1d(to_labels(labels))
     check_consistent_length(X, labels)
     if not gamma > 0:
         raise ValueError(f"gamma must be positive, got {gamma!r}.")

@@ -1,6 +1,8 @@
 """Metrics of retrieval and of neighbours across two feature spaces."""
 
-from sklearn.utils import check_consistent_length
+import numpy as np
+import torch
+from sklearn.utils import check_consistent_length, column_or_1d
 
 from sklearn_featalign._similarity import (
     common_neighbors,
@@ -8,6 +10,7 @@ from sklearn_featalign._similarity import (
     neighbor_means,
     own_ranks,
 )
+from sklearn_featalign._torch import to_labels
 from sklearn_featalign.metrics._checks import (
     check_count,
     check_option,
@@ -19,7 +22,7 @@ from sklearn_featalign.metrics._checks import (
 METRICS = ("cosine", "dot", "euclidean")
 
 
-def retrieval_ranks(X, Y, *, metric="cosine", csls=None):
+def retrieval_ranks(X, Y, *, metric="cosine", csls=None, groups=None):
     r"""Return the rank of the paired row of Y among the neighbours of each row of X.
 
     Parameters
@@ -36,6 +39,10 @@ def retrieval_ranks(X, Y, *, metric="cosine", csls=None):
         .. math:: \mathrm{CSLS}(x, y) = 2 \langle x, y \rangle - r_Y(x) - r_X(y)
 
         Ranks then depend on all rows of X. It is not defined for "euclidean".
+    groups : array-like of shape (n_samples,), default=None
+        Groups of rows of which any counts as found, such as the images of several
+        captions: the rank is that of the nearest row of Y in the group of row i, and
+        other rows of the group do not count.
 
     Returns
     -------
@@ -62,10 +69,15 @@ def retrieval_ranks(X, Y, *, metric="cosine", csls=None):
             raise ValueError("csls is defined for metric='cosine' and 'dot'.")
         check_count("csls", csls, len(X))
         bias = -neighbor_means(Y, X, csls) / 2
-    return own_ranks(X, Y, bias).cpu().numpy()
+    if groups is not None:
+        groups = column_or_1d(to_labels(groups))
+        check_consistent_length(X, groups)
+        codes = np.unique(groups, return_inverse=True)[1]
+        groups = torch.tensor(codes, device=X.device)
+    return own_ranks(X, Y, bias, groups).cpu().numpy()
 
 
-def retrieval_accuracy(X, Y, *, k=1, metric="cosine", csls=None):
+def retrieval_accuracy(X, Y, *, k=1, metric="cosine", csls=None, groups=None):
     """Return the share of rows of X whose paired row is among the k nearest of Y.
 
     Parameters
@@ -78,6 +90,8 @@ def retrieval_accuracy(X, Y, *, k=1, metric="cosine", csls=None):
         Similarity or distance by which rows are compared.
     csls : int or None, default=None
         Number of neighbours for local scaling: see :func:`retrieval_ranks`.
+    groups : array-like of shape (n_samples,), default=None
+        Groups of rows of which any counts as found: see :func:`retrieval_ranks`.
 
     Returns
     -------
@@ -94,10 +108,12 @@ def retrieval_accuracy(X, Y, *, k=1, metric="cosine", csls=None):
     1.0
     """
     check_count("k", k)
-    return float((retrieval_ranks(X, Y, metric=metric, csls=csls) <= k).mean())
+    ranks = retrieval_ranks(X, Y, metric=metric, csls=csls, groups=groups)
+    check_count("k", k, len(ranks))
+    return float((ranks <= k).mean())
 
 
-def mean_reciprocal_rank(X, Y, *, metric="cosine", csls=None):
+def mean_reciprocal_rank(X, Y, *, metric="cosine", csls=None, groups=None):
     """Return the mean of the reciprocal ranks of paired rows.
 
     Parameters
@@ -108,6 +124,8 @@ def mean_reciprocal_rank(X, Y, *, metric="cosine", csls=None):
         Similarity or distance by which rows are compared.
     csls : int or None, default=None
         Number of neighbours for local scaling: see :func:`retrieval_ranks`.
+    groups : array-like of shape (n_samples,), default=None
+        Groups of rows of which any counts as found: see :func:`retrieval_ranks`.
 
     Returns
     -------
@@ -122,7 +140,8 @@ def mean_reciprocal_rank(X, Y, *, metric="cosine", csls=None):
     >>> round(mean_reciprocal_rank(X, Y), 3)
     0.833
     """
-    return float((1 / retrieval_ranks(X, Y, metric=metric, csls=csls)).mean())
+    ranks = retrieval_ranks(X, Y, metric=metric, csls=csls, groups=groups)
+    return float((1 / ranks).mean())
 
 
 def mutual_knn(X, Y, *, k=10, metric="cosine"):
