@@ -26,6 +26,8 @@ from sklearn_featalign._torch import (
 from sklearn_featalign._views import (
     block,
     check_view_names,
+    has_columns,
+    hide_unselected,
     is_adjacent,
     output_plan,
     resolve_views,
@@ -33,6 +35,19 @@ from sklearn_featalign._views import (
     view_name,
 )
 from sklearn_featalign.metrics import retrieval_accuracy
+
+
+def check_training_rows(estimator, X, views):
+    """Return checked training rows of an estimator, and the columns of each view.
+
+    Columns that no view selects may hold anything, and are NaN in the result.
+    """
+    shown, columns = X, None
+    if views is not None and has_columns(X):
+        columns = resolve_views(views, X)
+        shown = hide_unselected(X, columns)
+    values = check_rows(estimator, shown, min_samples=2, allow_nan=views is not None)
+    return values, columns or resolve_views(views, values)
 
 
 def has_views(estimator):
@@ -335,8 +350,7 @@ class BaseAligner(
         paired rows.
         """
         self._refuse_list_of_arrays(X)
-        values = check_rows(self, X, min_samples=2, allow_nan=has_views(self))
-        columns = resolve_views(self.views, X if hasattr(X, "columns") else values)
+        values, columns = check_training_rows(self, X, self.views)
         present = self._view_masks(values, columns)
         # This raises an error if `output` names no view.
         output_plan(self.output, present)
@@ -382,7 +396,9 @@ class BaseAligner(
         self._refuse_list_of_arrays(X)
         if self.views is None:
             return super()._check_rows(X)
-        array = check_rows(self, X, allow_nan=True)
+        is_wide = has_columns(X) and X.shape[1] == self.n_features_in_
+        shown = hide_unselected(X, self.view_columns_) if is_wide else X
+        array = check_rows(self, shown, allow_nan=True)
         columns = self.view_columns_.items()
         widths = ", ".join(f"{name!r} ({len(indices)})" for name, indices in columns)
         hint = (

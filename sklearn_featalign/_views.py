@@ -105,6 +105,21 @@ def block(X, columns):
     return X[:, columns]
 
 
+def has_columns(X):
+    """Return whether rows are an array, a tensor or a DataFrame of two dimensions."""
+    return hasattr(X, "shape") and len(X.shape) == 2
+
+
+def hide_unselected(X, columns):
+    """Return rows with NaN in columns that no view selects, which may hold anything."""
+    selected = np.sort(np.concatenate(list(columns.values())))
+    n_features = X.shape[1]
+    if len(selected) == n_features:
+        return X
+    part = _check_block(_columns(X, selected))
+    return _fill({"selected": part}, {"selected": selected}, n_features)
+
+
 def view_masks(X, columns):
     """Return for each view a mask of the rows that have it, as a dict.
 
@@ -292,7 +307,7 @@ def _columns(X, indices):
 
 def hide_other_views(X, name, columns):
     """Return the rows that have a view, NaN outside of it, and their indices."""
-    values = _check_block(X)
+    values = _check_block(hide_unselected(X, columns))
     own = block(values, columns[name])
     rows = np.flatnonzero(view_masks(values, {name: columns[name]})[name])
     if not len(rows):

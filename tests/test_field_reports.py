@@ -31,6 +31,7 @@ from sklearn_featalign._half_shared._targets import make_target
 from sklearn_featalign.displays import (
     AffinityDisplay,
     AgreementDisplay,
+    FeatureColorDisplay,
     FlowDisplay,
     RetrievalDisplay,
 )
@@ -444,3 +445,66 @@ def test_forked_processes_do_not_hang(n_threads, in_child, said):
         timeout=120,
     )
     assert said in done.stdout, done.stderr
+
+
+ANYTHING = {
+    "words": [f"{i}.png" for i in range(90)],
+    "dates": pd.date_range("2020", periods=90),
+    "infinity": np.full(90, np.inf),
+    "nothing": [None] * 90,
+    "categories": pd.Categorical(list("abc") * 30),
+}
+
+
+@pytest.mark.parametrize("kind", ANYTHING)
+@pytest.mark.parametrize("name", ["rbf", "gcca", "mlp", "self-training"])
+def test_columns_that_no_view_selects_may_hold_anything(kind, name):
+    params = {"views": BY_NAME, "random_state": 0}
+    gcca = KernelGCCAAligner(n_landmarks=20, **params)
+    aligner = {
+        "rbf": RBFAutoScaleAligner(n_landmarks=20, **params),
+        "gcca": gcca,
+        "mlp": HalfSharedMLPAligner(3, max_epochs=2, **params),
+        "self-training": SelfTrainingAligner(gcca, random_state=0),
+    }[name]
+    expected = clone(aligner).fit(FRAME)
+    for place in (0, 5):
+        frame = FRAME.copy()
+        frame.insert(place, "extra", ANYTHING[kind])
+        fitted = clone(aligner).fit(frame)
+        np.testing.assert_array_equal(
+            fitted.transform(frame), expected.transform(FRAME)
+        )
+        assert fitted.n_features_in_ == 6
+        if name == "gcca":
+            assert fitted.score(frame) == expected.score(FRAME)
+    with pytest.raises((ValueError, TypeError)):
+        aligner.fit(frame.assign(a=ANYTHING["words"]))
+
+
+@pytest.mark.parametrize("kind", ["object array", "array", "tensor", "polars"])
+def test_unselected_columns_of_other_containers(kind):
+    values = FRAME.to_numpy()
+    wide = np.column_stack([values, np.full(90, np.inf)])
+    rows = {
+        "object array": np.column_stack([values.astype(object), ANYTHING["words"]]),
+        "array": wide,
+        "tensor": torch.from_numpy(wide),
+    }.get(kind)
+    if kind == "polars":
+        polars = pytest.importorskip("polars")
+        rows = polars.from_pandas(FRAME.assign(extra=ANYTHING["words"]))
+    views = [[0, 1], [2, 3, 4]]
+    aligner = RBFAutoScaleAligner(views=views, n_landmarks=20, random_state=0)
+    expected = clone(aligner).fit_transform(values)
+    np.testing.assert_array_equal(aligner.fit(rows).transform(rows), expected)
+
+
+@pytest.mark.parametrize("shape", [(4, 3, 10, 10), (4, 10, 10, 2), (4, 1, 10, 10)])
+def test_images_with_channels_first_are_refused(shape):
+    X = np.hstack(two_views(100))
+    aligner = RBFAutoScaleAligner(views=[4, 6], n_landmarks=20).fit(X)
+    with pytest.raises(ValueError, match=r"1, 3 or 4 channels .* np\.moveaxis"):
+        FeatureColorDisplay.from_estimator(
+            aligner, X, (4, 5, 5), images=np.zeros(shape)
+        )

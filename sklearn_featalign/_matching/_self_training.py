@@ -15,7 +15,7 @@ from sklearn.utils._param_validation import HasMethods, Interval
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import _estimator_has, check_is_fitted
 
-from sklearn_featalign._base import BaseAligner, has_pairs
+from sklearn_featalign._base import BaseAligner, check_training_rows, has_pairs
 from sklearn_featalign._callbacks import FitTask
 from sklearn_featalign._kernels._gcca_aligner import KernelGCCAAligner
 from sklearn_featalign._matching._landmark_maps import standardise
@@ -31,7 +31,6 @@ from sklearn_featalign._mixin import TorchTransformerMixin
 from sklearn_featalign._torch import (
     Rows,
     as_like,
-    check_rows,
     feature_attributes,
     full_like,
     in_plain_torch,
@@ -39,7 +38,7 @@ from sklearn_featalign._torch import (
     set_fitted,
     torch_generator,
 )
-from sklearn_featalign._views import block, frame_like, resolve_views, view_masks
+from sklearn_featalign._views import block, frame_like, view_masks
 
 # With fewer unpaired rows of a view there is nothing to match.
 _FEWEST_ROWS = 50
@@ -263,10 +262,7 @@ class SelfTrainingAligner(
         fitted = {**self._nothing_matched(), **feature_attributes(X)}
         rows, matching, n_tasks = X, None, 1
         if hasattr(estimator, "views") and has_pairs(estimator):
-            values = check_rows(self, X, min_samples=2, allow_nan=True)
-            columns = resolve_views(
-                estimator.views, X if hasattr(X, "columns") else values
-            )
+            values, columns = check_training_rows(self, X, estimator.views)
             masks = view_masks(values, columns)
             if can_match(masks):
                 matching = values, columns, masks

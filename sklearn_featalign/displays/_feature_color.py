@@ -241,6 +241,11 @@ def check_images(images, n_images):
             "images have the shape (n_images, height, width[, n_channels]), of "
             f"{n_images} images, got {images.shape}."
         )
+    if images.ndim == 4 and images.shape[3] not in (1, 3, 4):
+        raise ValueError(
+            "images have 1, 3 or 4 channels in their last dimension, got the shape "
+            f"{images.shape}. If channels come first: np.moveaxis(images, 1, -1)."
+        )
     if images.ndim == 4 and images.shape[3] == 1:
         images = images[..., 0]
     return images / 255 if images.dtype.kind in "iu" else images
