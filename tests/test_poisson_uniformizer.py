@@ -395,7 +395,8 @@ def test_targets_are_predicted_as_well_as_with_quantiles(output, of_peer, n_targ
             scores.append(model.score(X[400:], Y[400:]))
             predicted = model.predict(3 * X[400:])
             reach = np.abs(predicted / np.abs(Y[:400]).max(0)).max()
-            assert reach < 1.5
+            # Up to four standard deviations outside of the training rows.
+            assert reach < (1.5 if output == "cube" else 3.0)
     ours, peer = np.reshape(scores, (3, 2)).mean(0)
     assert ours > peer - 0.03 and ours > 0.65
 

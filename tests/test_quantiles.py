@@ -17,6 +17,8 @@ def column(kind, n_samples=500, seed=0):
     x = rng.normal(size=n_samples)
     if kind == "outlier":
         x[0] = 1e290
+    if kind == "equal outliers":
+        x[:3], x[3:6] = 1e9, -1e9
     kinds = {
         "lognormal": lambda x: np.exp(3 * x),
         "integers": lambda x: np.floor(3 * x),
@@ -29,6 +31,7 @@ def column(kind, n_samples=500, seed=0):
 
 
 KINDS = ["normal", "lognormal", "integers", "tiny", "huge", "mostly zero", "outlier"]
+KINDS += ["equal outliers"]
 
 
 def fit(*kinds, n_samples=500):

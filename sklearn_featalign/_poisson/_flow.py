@@ -42,8 +42,8 @@ SOLVERS = ("euler", "midpoint", "rk4", "dopri5")
 
 # Columns come back at most so many standard deviations outside the training rows; but
 # not outside where a normal number is so much larger than that of any training row.
-_MARGIN = 1.0
-_BEYOND = 0.25
+_MARGIN = 4.0
+_BEYOND = 1.0
 
 # Relative and absolute tolerance of a step of dopri5, for the worst row.
 _TOLERANCE = 1e-7

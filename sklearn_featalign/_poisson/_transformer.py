@@ -173,8 +173,8 @@ class PoissonTransformer(
         X_original : {ndarray, tensor} of shape (n_samples, n_features_in_)
             Rows in the units of the training rows. With ``output="cube"``, 0 and what
             lies below are where the outermost training rows are, and so are 1 and what
-            lies above. With "cube" and "normal" no column comes back more than a
-            standard deviation outside the range of the training rows (one of the
+            lies above. With "cube" and "normal" no column comes back more than four
+            standard deviations outside the range of the training rows (those of the
             normal scores with ``scaling="quantile"``), so that predictions, as in a
             :class:`~sklearn.compose.TransformedTargetRegressor`, stay reasonable.
 
