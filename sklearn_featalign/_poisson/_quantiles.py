@@ -53,9 +53,10 @@ def fit_quantiles(X):
         torch.searchsorted(columns, values, right=side) for side in (True, False)
     )
     scores = torch.special.ndtri(ranks.to(values) / (2 * n_samples))
+    # Of equal values the first is the knot, also where it is left out by itself.
     is_new = is_kept.clone()
-    largest = torch.where(is_kept, values, -torch.inf).cummax(dim=1).values
-    is_new[:, 1:] &= values[:, 1:] > largest[:, :-1]
+    is_new[:, :-1] |= values[:, :-1] == values[:, 1:]
+    is_new[:, 1:] &= values[:, 1:] > values[:, :-1]
     order = is_new.logical_not().to(torch.int8).argsort(dim=1, stable=True)
     n_distinct = is_new.sum(1, keepdim=True)
     is_knot = torch.arange(n_knots, device=X.device) < n_distinct

@@ -63,8 +63,8 @@ def sliced_epps_pulley(X, *, n_directions=256, random_state=None):
     >>> X = np.random.default_rng(0).normal(size=(2000, 4))
     >>> abs(sliced_epps_pulley(X, random_state=0)) < 0.001
     True
-    >>> round(sliced_epps_pulley(X * [1, 1, 1, 5], random_state=0), 2)
-    0.03
+    >>> sliced_epps_pulley(X * [1, 1, 1, 5], random_state=0) > 0.02
+    True
     """
     check_count("n_directions", n_directions)
     X = load(X, "X", min_samples=2)
