@@ -379,10 +379,12 @@ class BaseAligner(
         the fit have none. Adjacent views, as by widths, may change places then.
         """
         fitted = self.view_columns_
-        names = feature_attributes(X).get("feature_names_in_")
+        attributes = feature_attributes(X)
+        names = attributes.get("feature_names_in_")
         before = getattr(self, "feature_names_in_", None)
         if names is None or before is None:
-            names = before = np.arange(max(X.shape[1], self.n_features_in_))
+            n_features = max(attributes["n_features_in_"], self.n_features_in_)
+            names = before = np.arange(n_features)
             if is_adjacent(columns) and is_adjacent(fitted):
                 names = before = np.zeros_like(names)
         return set(columns) == set(fitted) and all(
@@ -392,10 +394,10 @@ class BaseAligner(
 
     def _check_rows(self, X):
         """Check rows against those of the fit."""
-        check_is_fitted(self)
-        self._refuse_list_of_arrays(X)
         if self.views is None:
             return super()._check_rows(X)
+        check_is_fitted(self)
+        self._refuse_list_of_arrays(X)
         is_wide = has_columns(X) and X.shape[1] == self.n_features_in_
         shown = hide_unselected(X, self.view_columns_) if is_wide else X
         array = check_rows(self, shown, allow_nan=True)
@@ -411,7 +413,11 @@ class BaseAligner(
         check_names(self, X)
         return array
 
-    _hint_on_lists = ", sklearn_featalign.stack_views(X, widths) views side by side"
+    @property
+    def _hint_on_lists(self):
+        if self.views is None:
+            return ""
+        return ", sklearn_featalign.stack_views(X, widths) views side by side"
 
     def _view_masks(self, X, columns):
         if self.views is None:

@@ -18,15 +18,14 @@ class TorchTransformerMixin(TransformerMixin):
     It stands before :class:`~sklearn.base.BaseEstimator` among the base classes.
     """
 
-    # What else makes one array of a list of them, with views.
+    # What else makes one array of a list of them.
     _hint_on_lists = ""
 
     def _refuse_list_of_arrays(self, X):
         if isinstance(X, list | tuple) and X and getattr(X[0], "ndim", 1) == 2:
-            hint = self._hint_on_lists if getattr(self, "views", None) else ""
             raise ValueError(
                 "X is one array, got a list of arrays: np.concatenate(X) joins batches "
-                f"of rows{hint}."
+                f"of rows{self._hint_on_lists}."
             )
 
     def _check_rows(self, X):

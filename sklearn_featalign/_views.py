@@ -287,12 +287,8 @@ def split_views(X, views):
         raise ValueError(
             f"The views take {n_features} columns, but X has shape {tuple(X.shape)}."
         )
-    names = None if feature_names is None else _get_feature_names(X)
-    if names is not None and not np.array_equal(names, feature_names):
-        raise ValueError(
-            "The feature names should match those that were passed during fit, in the "
-            "same order."
-        )
+    if feature_names is not None:
+        _check_feature_names(X, feature_names)
     return [_columns(X, indices) for indices in columns.values()]
 
 
@@ -320,11 +316,15 @@ def hide_other_views(X, name, columns):
 
 def check_view_names(frame, name, columns, feature_names):
     """Raise an error if rows have names of columns other than those of the view."""
+    _check_feature_names(frame, feature_names[columns], f" of view {name!r}")
+
+
+def _check_feature_names(frame, fitted, of=""):
     names = _get_feature_names(frame)
-    if names is not None and not np.array_equal(names, feature_names[columns]):
+    if names is not None and not np.array_equal(names, fitted):
         raise ValueError(
-            f"The feature names of view {name!r} should match those that were passed "
-            "during fit, in the same order."
+            f"The feature names{of} should match those that were passed during fit, in "
+            "the same order."
         )
 
 

@@ -211,6 +211,26 @@ def test_a_warm_start_refuses_other_columns():
         aligner.fit(frame[list("bacdefghij")])
 
 
+def test_warm_starts_and_partial_fits_of_lists():
+    """Lists of numbers have no columns of their own to ask for."""
+    X = np.hstack(two_views())
+    mlp = HalfSharedMLPAligner(3, views=[4, 6], max_epochs=1, random_state=0)
+    gcca = KernelGCCAAligner(views=[4, 6], n_landmarks=20, random_state=0)
+    for aligner, fit in (
+        (mlp.set_params(warm_start=True), "fit"),
+        (gcca, "partial_fit"),
+    ):
+        outs = []
+        for rows in (X, X.tolist()):
+            fitted = clone(aligner)
+            for _ in range(2):
+                getattr(fitted, fit)(rows)
+            outs.append(fitted.transform(rows))
+        np.testing.assert_array_equal(*outs)
+    with pytest.raises(ValueError, match="not what it was in the first call"):
+        fitted.set_params(views=[6, 4]).partial_fit(X.tolist())
+
+
 def test_partial_fits_refuse_other_views():
     X = np.hstack(two_views(widths=(5, 5)))
     aligner = KernelGCCAAligner(views=[5, 5], n_landmarks=20, random_state=0)

@@ -9,6 +9,9 @@ import torch
 from sklearn.utils import check_array, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 
+from sklearn_featalign._linalg import column_range
+from sklearn_featalign._standardize import within_range
+
 # With these each row is a class of its own.
 ROW_IS_CLASS = ("index", "permutation")
 TARGETS = (*ROW_IS_CLASS, "random", "y", "joint_pca", "cluster")
@@ -46,12 +49,13 @@ def standardized(values):
 
     They may be of any magnitude.
     """
-    low, high = values.min(0), values.max(0)
+    values = torch.from_numpy(values)
+    low, high = column_range([values])
     half_range = high / 2 - low / 2
-    values = (values - (low + half_range)) / np.where(half_range > 0, half_range, 1)
-    values -= values.mean(0)
-    spread = values.std(0)
-    return (values / np.where(half_range > 0, spread, 1)).astype(np.float32)
+    Z = within_range(values, low + half_range, half_range)
+    Z = Z - Z.mean(0)
+    spread = torch.where(half_range > 0, Z.std(0, correction=0), 1.0)
+    return (Z / spread).to(torch.float32).numpy()
 
 
 def index_target(target, n_samples, n_classes, random_state):

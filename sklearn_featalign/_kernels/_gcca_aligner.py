@@ -41,7 +41,7 @@ from sklearn_featalign._torch import (
     to_numpy,
     to_torch,
 )
-from sklearn_featalign._views import resolve_views, view_name
+from sklearn_featalign._views import has_columns, resolve_views, view_name
 
 _METRICS = {"dot", "cosine"}
 
@@ -414,11 +414,14 @@ class KernelGCCAAligner(LandmarkAligner):
         set_fitted(self, fitted)
         return self
 
-    def _check_same_views(self, X):
-        """Raise an error if `views` is no longer what it was in the first call."""
-        if self.views is None or not hasattr(X, "shape"):
+    def _check_same_views(self, X, rows):
+        """Raise an error if `views` is no longer what it was in the first call.
+
+        X is what the user gave, perhaps with names, and `rows` are checked.
+        """
+        if self.views is None:
             return
-        columns = resolve_views(self.views, X)
+        columns = resolve_views(self.views, X if has_columns(X) else rows)
         order = list(columns) == list(self.view_columns_)
         if not (order and self._has_same_columns(X, columns)):
             raise ValueError(
@@ -448,13 +451,12 @@ class KernelGCCAAligner(LandmarkAligner):
             If the aligner was not fitted by `partial_fit`.
         """
         rows = self._check_rows(X)
-        self._check_same_views(X)
-        X = rows
-        device = resolve_device(self.device, X)
+        self._check_same_views(X, rows)
+        device = resolve_device(self.device, rows)
         features = self._load_features(device)
-        n_present = count_views(self._view_masks(X, self.view_columns_))
+        n_present = count_views(self._view_masks(rows, self.view_columns_))
         moments = moments_of_rows(
-            X, device, self.batch_size, n_present, self.view_columns_, features
+            rows, device, self.batch_size, n_present, self.view_columns_, features
         )
         return to_numpy(moments)
 
