@@ -191,11 +191,9 @@ def measure_back(n_rows, data, d, seed):
 def back_table(runs):
     """Return a row for each number of columns, with shares in % for each data set."""
     frame = pd.DataFrame(runs)
-    measures = ["steps", "training rows", "new rows", "outside"]
+    measures = ["training rows", "new rows", "outside"]
     means = frame.groupby(["d", "data"], sort=False)[measures].mean()
-    texts = means.apply(
-        lambda row: f"{row.iloc[1]:.2f} / {row.iloc[2]:.2f} ({row.iloc[3]:.2f})", axis=1
-    )
+    texts = means.apply(lambda row: "{:.2f} / {:.2f} ({:.2f})".format(*row), axis=1)
     return texts.unstack(sort=False).reset_index()
 
 

@@ -100,7 +100,7 @@ def test_imports_point_inward(file):
 @pytest.mark.parametrize("file", PURE)
 def test_mathematics_knows_torch_alone(file):
     packages = {name.split(".")[0] for name in imports(FILES[file])}
-    standard = {"math", "dataclasses", "functools", "itertools", "typing"}
+    standard = {"math", "functools", "itertools", "typing"}
     assert packages <= standard | {"torch", "torchdiffeq", "sklearn_featalign"}
     assert not rooms(imports(FILES[file])) & {"_torch", "_views", "_mixin", "_base"}
 

@@ -375,6 +375,10 @@ def test_a_regressor_may_leave_the_cube():
     ends = u.inverse_transform(np.array([[0.0], [1.0]]))
     np.testing.assert_array_equal(beyond, ends)
     np.testing.assert_allclose(ends[:, 0], [y[:150].min(), y[:150].max()], rtol=1e-2)
+    model = TransformedTargetRegressor(
+        LinearRegression(), transformer=PoissonUniformizer()
+    ).fit(X[:150], y[:150])
+    assert stats.spearmanr(model.predict(1.5 * X[150:]), y[150:]).statistic > 0.95
 
 
 @pytest.mark.parametrize(("output", "of_peer"), [("cube", "uniform"), ("normal",) * 2])

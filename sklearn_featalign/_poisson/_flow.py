@@ -11,9 +11,9 @@ Far from them v no longer changes, and infinity is the time 0.
 """
 
 import math
-from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
+from typing import NamedTuple
 
 import torch
 from torchdiffeq import odeint
@@ -153,8 +153,7 @@ def legs_between(stages, start, end):
     return [(upper, lower, mean) for lower, upper, mean in reversed(legs)]
 
 
-@dataclass(frozen=True)
-class Flow:
+class Flow(NamedTuple):
     """Moves batches of rows along lines of force, on one device.
 
     Parameters
