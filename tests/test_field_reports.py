@@ -513,7 +513,8 @@ def test_unselected_columns_of_other_containers(kind):
     }.get(kind)
     if kind == "polars":
         polars = pytest.importorskip("polars")
-        rows = polars.from_pandas(FRAME.assign(extra=ANYTHING["words"]))
+        columns = {name: FRAME[name].to_numpy() for name in FRAME}
+        rows = polars.DataFrame(columns | {"extra": ANYTHING["words"]})
     views = [[0, 1], [2, 3, 4]]
     aligner = RBFAutoScaleAligner(views=views, n_landmarks=20, random_state=0)
     expected = clone(aligner).fit_transform(values)
