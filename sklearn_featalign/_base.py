@@ -1,5 +1,6 @@
 """Base class of the aligners: rows split into views, output, names, and the score."""
 
+import warnings
 from contextlib import contextmanager
 from functools import partial
 from itertools import permutations
@@ -7,7 +8,9 @@ from numbers import Integral
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin
+from sklearn.utils import check_consistent_length, column_or_1d
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
@@ -21,6 +24,7 @@ from sklearn_featalign._torch import (
     feature_attributes,
     full_like,
     resolve_device,
+    to_labels,
     torch_dtype,
 )
 from sklearn_featalign._views import (
@@ -57,6 +61,20 @@ def has_views(estimator):
 def has_pairs(estimator):
     views = estimator.views
     return isinstance(views, list | tuple | dict) and len(views) > 1
+
+
+def _score_of_objects(accuracy, F, G):
+    """Return the accuracy of pairs, with a warning if rows are few objects."""
+    n_objects = min(len(torch.unique(torch.as_tensor(Z), dim=0)) for Z in (F, G))
+    if n_objects <= len(F) / 2:
+        warnings.warn(
+            f"In one view there are only {n_objects} different rows among {len(F)}. "
+            "Equal rows tie, so that most are not found in the first place: pass "
+            "groups=, the number of the object of each row.",
+            UserWarning,
+            stacklevel=2,
+        )
+    return accuracy(F, G)
 
 
 class Training(NamedTuple):
@@ -236,7 +254,7 @@ class BaseAligner(
         return out
 
     @available_if(has_pairs)
-    def score(self, X, y=None):
+    def score(self, X, y=None, *, groups=None):
         """Return the top-1 accuracy of retrieval across views.
 
         Each row is searched, by its aligned features of one view, among the aligned
@@ -252,16 +270,27 @@ class BaseAligner(
             Rows that were not used for fitting, with two views at least in some.
         y : None
             Ignored.
+        groups : array-like of shape (n_samples,), default=None
+            Groups of rows of one object, such as several captions of an image, of which
+            any counts as found: see :func:`~sklearn_featalign.metrics.retrieval_ranks`.
 
         Returns
         -------
         score : float
             Between 0 and 1.
+
+        Warns
+        -----
+        UserWarning
+            If most rows are equal to others in a view, and there are no `groups`.
         """
-        return self.score_pairs(X, partial(retrieval_accuracy, metric=self._metric))
+        accuracy = partial(retrieval_accuracy, metric=self._metric)
+        if groups is None:
+            return self.score_pairs(X, partial(_score_of_objects, accuracy))
+        return self.score_pairs(X, accuracy, groups=groups)
 
     @available_if(has_pairs)
-    def score_pairs(self, X, score_func):
+    def score_pairs(self, X, score_func, *, groups=None):
         """Return the mean of a function of the features of two views.
 
         Parameters
@@ -271,17 +300,25 @@ class BaseAligner(
         score_func : callable
             Takes the aligned features of two views, on the rows that have both, and
             returns a float; see :mod:`sklearn_featalign.metrics`.
+        groups : array-like of shape (n_samples,), default=None
+            If given, `score_func` gets those of these rows as ``groups=``.
 
         Returns
         -------
         score : float
             Mean over all ordered pairs of views.
         """
-        return float(np.mean(self._pair_values(X, score_func)))
+        return float(np.mean(self._pair_values(X, score_func, groups)))
 
-    def _pair_values(self, X, function):
-        """Return ``function(F, G)`` of the features of all ordered pairs of views."""
+    def _pair_values(self, X, function, groups=None):
+        """Return ``function(F, G)`` of the features of all ordered pairs of views.
+
+        With groups of the rows of X, their part is its argument ``groups``.
+        """
         X = self._check_rows(X)
+        if groups is not None:
+            groups = column_or_1d(to_labels(groups))
+            check_consistent_length(X, groups)
         present = self._view_masks(X, self.view_columns_)
         features = {
             name: self._align(name, block(X, self.view_columns_[name]), mask)
@@ -291,7 +328,9 @@ class BaseAligner(
         for pair in permutations(present, 2):
             both = np.flatnonzero(np.logical_and(*(present[name] for name in pair)))
             if len(both):
-                values.append(function(*(features[name][both] for name in pair)))
+                kwargs = {} if groups is None else {"groups": groups[both]}
+                F, G = (features[name][both] for name in pair)
+                values.append(function(F, G, **kwargs))
         if not values:
             raise ValueError("No row of X has two views, so there is nothing to score.")
         return values

@@ -129,7 +129,7 @@ def count_above_and_tied(S, own, margin):
     return above, tied
 
 
-def common_neighbors(first, second, k, n, leave_own_out):
+def common_neighbors(first, second, k, n, groups=None):
     """Return the share of k nearest rows that are among n nearest ones elsewhere.
 
     Ties are broken at random, apart in the two searches: this is the mean.
@@ -140,13 +140,13 @@ def common_neighbors(first, second, k, n, leave_own_out):
         Two searches among the same objects: arguments of `similarity_blocks`.
     k, n : int
         Numbers of nearest rows in the first and in the second.
-    leave_own_out : bool
-        Whether row i of X does not search row i of Y.
+    groups : tensor of int, optional
+        Row i of X does not search the rows of Y that have the number of row i.
     """
     total = 0.0
     blocks = zip(
-        nearest_shares(*first, k, leave_own_out),
-        nearest_shares(*second, n, leave_own_out),
+        nearest_shares(*first, k, groups),
+        nearest_shares(*second, n, groups),
         strict=True,
     )
     for shares, others in blocks:
@@ -154,7 +154,7 @@ def common_neighbors(first, second, k, n, leave_own_out):
     return total / (len(first[0]) * k)
 
 
-def nearest_shares(X, Y, bias, n, leave_own_out):
+def nearest_shares(X, Y, bias, n, groups=None):
     """Yield with what share each row of Y is among the n nearest of a block of X.
 
     Those that tie with the n-th have equal shares in what is left.
@@ -162,8 +162,8 @@ def nearest_shares(X, Y, bias, n, leave_own_out):
     norms, sizes = Y.norm(dim=1), bias.abs()
     margins = tie_margins(X, Y, bias)
     for rows, S in similarity_blocks(X, Y, bias):
-        if leave_own_out:
-            S.diagonal(rows.start).fill_(-torch.inf)
+        if groups is not None:
+            S.masked_fill_(groups[rows, None] == groups, -torch.inf)
         last = S.topk(n)
         smallest, index = last.values[:, -1:], last.indices[:, -1:]
         above, tied = above_and_tied(S, smallest, margins[rows])
@@ -174,7 +174,8 @@ def nearest_shares(X, Y, bias, n, leave_own_out):
             found = above_and_tied(S[unsure], smallest[unsure], margin)
             above[unsure], tied[unsure] = found
         left = n - above.sum(1, keepdim=True)
-        yield above + tied * (left / tied.sum(1, keepdim=True))
+        # A quotient of integers would be of the user's default dtype.
+        yield above + tied * (left.to(S.dtype) / tied.sum(1, keepdim=True))
 
 
 def above_and_tied(S, value, margin):

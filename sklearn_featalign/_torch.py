@@ -124,23 +124,15 @@ def check_rows(estimator, X, *, min_samples=1, allow_nan=False, input_name="X"):
     float64. The estimator, which may be None, is named in errors and not changed;
     columns are not compared with those of its fit: see `check_names`.
     """
-    is_tensor = isinstance(X, torch.Tensor)
-    if is_tensor and X.layout != torch.strided:
-        raise TypeError(
-            f"Sparse data was passed for {input_name}, but dense data is required."
-        )
-    array = check_array(
-        _dummy_array(X),
-        # dtype="numeric" refuses strings of digits; a float dtype would parse them.
-        dtype="numeric",
+    X = check_kind(
+        X,
+        input_name,
         ensure_all_finite="allow-nan" if allow_nan else True,
         ensure_min_samples=min_samples,
         estimator=estimator,
-        input_name=input_name,
     )
-    if not is_tensor:
-        dtype = np.float32 if is_single(array) else np.float64
-        return array.astype(dtype, copy=False)
+    if not isinstance(X, torch.Tensor):
+        return X.astype(np.float32 if is_single(X) else np.float64, copy=False)
     X = X.detach().to(torch.float32 if is_single(X) else torch.float64)
     # aminmax propagates NaN and, unlike isfinite(X), allocates nothing of X's size.
     if torch.isfinite(torch.stack(X.aminmax())).all():
@@ -151,6 +143,23 @@ def check_rows(estimator, X, *, min_samples=1, allow_nan=False, input_name="X"):
         first = X[refused][:1].cpu().numpy()
         assert_all_finite(first, estimator_name=name, input_name=input_name)
     return X
+
+
+def check_kind(X, input_name, **kwargs):
+    """Return X as an array, checked by `check_array`, or as the tensor that it is.
+
+    A tensor is not looked at for values that are not finite.
+    """
+    is_tensor = isinstance(X, torch.Tensor)
+    if is_tensor and X.layout != torch.strided:
+        raise TypeError(
+            f"Sparse data was passed for {input_name}, but dense data is required."
+        )
+    # dtype="numeric" refuses strings of digits; a float dtype would parse them.
+    array = check_array(
+        _dummy_array(X), dtype="numeric", input_name=input_name, **kwargs
+    )
+    return X if is_tensor else array
 
 
 def to_labels(y):

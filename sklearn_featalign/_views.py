@@ -4,12 +4,12 @@ from numbers import Integral
 
 import numpy as np
 import torch
-from sklearn.utils import check_array, check_consistent_length
+from sklearn.utils import check_consistent_length
 from sklearn.utils._indexing import _get_column_indices
 from sklearn.utils.validation import _get_feature_names
 
 from sklearn_featalign import _memory
-from sklearn_featalign._torch import is_single
+from sklearn_featalign._torch import check_kind, is_single
 
 # Values of the parameter `output`, which cannot be names of views.
 OUTPUTS = ("concat", "coalesce", "mean")
@@ -37,10 +37,28 @@ def resolve_views(views, X):
                 f"views={views} mixes a width with selections of columns; one column "
                 "alone is a list: [3]."
             )
-        selector = list(selector) if isinstance(selector, range) else selector
-        columns[name] = np.asarray(_get_column_indices(X, selector), dtype=np.int64)
+        columns[name] = _select(X, name, selector)
     _check_disjoint(columns)
     return columns
+
+
+def _select(X, name, selector):
+    """Return the columns of X that a selector of scikit-learn's takes for a view."""
+    if callable(selector):
+        selector = selector(X)
+    if isinstance(selector, torch.Tensor):
+        selector = selector.numpy(force=True)
+    if isinstance(selector, range):
+        selector = list(selector)
+    if getattr(selector, "ndim", 1) == 0:
+        raise ValueError(
+            f"View {name!r}: {selector!r} is neither a width, which is an integer, nor "
+            "a selection of columns, which is a list."
+        )
+    try:
+        return np.asarray(_get_column_indices(X, selector), dtype=np.int64)
+    except (ValueError, AttributeError, TypeError) as error:
+        raise ValueError(f"View {name!r}: {error}") from error
 
 
 def columns_of_widths(widths):
@@ -135,7 +153,8 @@ def view_masks(X, columns):
                 f"Row {row} of X is NaN in {n_missing[row]} of the {len(indices)} "
                 f"columns of view {name!r}. A view is absent from a row where all of "
                 "its columns are NaN; values that are missing within a view have to "
-                "be imputed."
+                "be imputed. What changes single columns, as permutation_importance "
+                "and partial_dependence do, takes only rows that have every view."
             )
         masks[name] = n_missing == 0
     return masks
@@ -380,11 +399,9 @@ def _present_blocks(blocks, names):
 
 def _check_block(values):
     """Return a block as an array or tensor of two dimensions."""
-    if isinstance(values, torch.Tensor):
-        if values.ndim != 2:
-            raise ValueError(f"Expected 2D tensor, got shape {tuple(values.shape)}.")
-        return values
-    return check_array(values, dtype="numeric", ensure_all_finite=False)
+    if isinstance(values, torch.Tensor) and values.ndim != 2:
+        raise ValueError(f"Expected 2D tensor, got shape {tuple(values.shape)}.")
+    return check_kind(values, "a block", ensure_all_finite=False)
 
 
 def _fill(blocks, columns, n_features):

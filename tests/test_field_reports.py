@@ -1,11 +1,14 @@
 """Faults that users of other projects reported, tried here: each kind once."""
 
 import os
+import pickle
 import subprocess
 import sys
 import warnings
+from functools import partial
 
 import joblib
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,6 +16,10 @@ import torch
 from _estimators import make
 from sklearn import config_context
 from sklearn.base import BaseEstimator, clone
+from sklearn.compose import make_column_selector
+from sklearn.inspection import partial_dependence, permutation_importance
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GroupKFold, cross_validate
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -39,7 +46,16 @@ from sklearn_featalign.metrics import (
     cluster_contrast,
     make_neighbor_scorer,
     make_retrieval_scorer,
+    make_view_scorer,
+    mutual_knn,
+    neighbor_recall,
 )
+
+
+@pytest.fixture(autouse=True)
+def close_figures():
+    yield
+    plt.close("all")
 
 
 def two_views(n_samples=90, widths=(4, 6), seed=0, dtype=np.float64):
@@ -529,3 +545,258 @@ def test_images_with_channels_first_are_refused(shape):
         FeatureColorDisplay.from_estimator(
             aligner, X, (4, 5, 5), images=np.zeros(shape)
         )
+
+
+def captions(n_images=40, per_image=5, seed=0):
+    """Return rows of images, each as often as it has captions, and their numbers."""
+    rng = np.random.default_rng(seed)
+    Z = rng.normal(size=(n_images, 4))
+    numbers = np.arange(n_images * per_image) // per_image
+    image = np.tanh(Z @ rng.normal(size=(4, 8)))[numbers]
+    noise = 0.02 * rng.normal(size=(len(numbers), 4))
+    text = np.tanh((Z[numbers] + noise) @ rng.normal(size=(4, 6)))
+    return image, text, numbers
+
+
+def test_the_score_of_several_captions_of_one_image():
+    image, text, numbers = captions()
+    X, rows = np.hstack([image, text]), slice(120, None)
+    aligner = KernelGCCAAligner(views=[8, 6], n_landmarks=None).fit(X[:120])
+    F = aligner.transform_view(image[rows], 0)
+    G = aligner.transform_view(text[rows], 1)
+    found = [numbers[rows][S.argmax(1)] for S in (F @ G.T, G @ F.T)]
+    expected = np.mean([same == numbers[rows] for same in found])
+    score = partial(aligner.score, groups=numbers[rows])
+    assert score(X[rows]) == pytest.approx(expected)
+    assert expected > 0.4
+    scorer = make_retrieval_scorer()
+    assert scorer(aligner, X[rows], groups=numbers[rows]) == score(X[rows])
+    with pytest.warns(UserWarning, match="16 different rows among 80.*groups="):
+        assert aligner.score(X[rows]) < 0.3
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        aligner.score(X[rows][::5])
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        score(X[rows][1:])
+
+
+def test_groups_are_routed_to_the_score():
+    image, text, numbers = captions()
+    X = np.hstack([image, text])
+    aligner = RBFAutoScaleAligner(views=[8, 6], n_landmarks=None, normalize="ridge")
+    with config_context(enable_metadata_routing=True):
+        aligner.set_score_request(groups=True)
+        found = cross_validate(
+            aligner,
+            X,
+            cv=GroupKFold(4),
+            params={"groups": numbers},
+            error_score="raise",
+        )["test_score"]
+    splits = GroupKFold(4).split(X, groups=numbers)
+    expected = [
+        clone(aligner).fit(X[train]).score(X[test], groups=numbers[test])
+        for train, test in splits
+    ]
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_groups_of_rows_that_lack_a_view():
+    image, text, numbers = captions()
+    X = np.hstack([image, text])
+    aligner = RBFAutoScaleAligner(views=[8, 6], n_landmarks=None).fit(X)
+    lacking = X.copy()
+    lacking[3:50, :8] = np.nan
+    both = np.r_[:3, 50 : len(X)]
+    assert aligner.score(lacking, groups=numbers) == aligner.score(
+        X[both], groups=numbers[both]
+    )
+
+
+def test_neighbors_in_other_groups():
+    image, text, numbers = captions(per_image=3)
+    rng = np.random.default_rng(1)
+    order = rng.permutation(len(text))
+    A, B = text[order], np.tanh(2 * text[order] + 0.1 * rng.normal(size=text.shape))
+    groups, k, n = numbers[order], 5, 12
+
+    def nearest(X, count):
+        X = X / np.linalg.norm(X, axis=1, keepdims=True)
+        S = np.where(groups[:, None] == groups, -np.inf, X @ X.T)
+        return [set(row[:count]) for row in np.argsort(-S, axis=1)]
+
+    def share(count):
+        pairs = zip(nearest(A, k), nearest(B, count), strict=True)
+        return np.mean([len(a & b) / k for a, b in pairs])
+
+    assert mutual_knn(A, B, k=k, groups=groups) == pytest.approx(share(k))
+    recall = partial(neighbor_recall, A, A, B, B, k=k, groups=groups)
+    assert recall(n=n, leave_own_out=True) == pytest.approx(share(n))
+    with pytest.raises(ValueError, match="groups are for leave_own_out=True"):
+        recall()
+    with pytest.raises(ValueError, match="k must be an integer from 1 to 117"):
+        mutual_knn(A, B, k=118, groups=groups)
+    alone = np.arange(len(A))
+    assert mutual_knn(A, B, k=k, groups=alone) == mutual_knn(A, B, k=k)
+
+
+def test_the_curve_of_groups_and_its_chance():
+    image, text, numbers = captions(n_images=12)
+    rng = np.random.default_rng(2)
+    keep = np.sort(rng.permutation(len(text))[:40])
+    groups = numbers[keep]
+    display = RetrievalDisplay.from_features(
+        text[keep], text[keep], groups=groups, plot_chance_level=True
+    )
+    np.testing.assert_array_equal(display.accuracy, 1)
+    # The mean over random features is what random orders find.
+    draw = partial(RetrievalDisplay.from_features, groups=groups, ax=display.ax_)
+    found = [draw(*rng.normal(size=(2, 40, 3))) for _ in range(300)]
+    curves = np.array([one.accuracy for one in found])
+    errors = curves.std(0) / len(curves) ** 0.5 + 1e-12
+    assert (abs(curves.mean(0) - display.chance) < 5 * errors).all()
+
+
+@pytest.mark.parametrize("aligned", [True, False])
+def test_displays_name_the_view_that_rows_lack(aligned):
+    A, B = two_views(n_samples=100)
+    X = np.hstack([A, B])
+    aligner = RBFAutoScaleAligner(views={"clip": 4, "dino": 6}, n_landmarks=30).fit(X)
+    lacking = X.copy()
+    lacking[:9, 4:] = np.nan
+    message = "View 'dino' contains NaN or infinity: rows must have every view"
+    for draw in (
+        partial(AffinityDisplay.from_estimator, aligner, lacking),
+        partial(FeatureColorDisplay.from_estimator, aligner, lacking, (4, 5, 5)),
+        partial(
+            FeatureColorDisplay.from_estimator,
+            aligner,
+            X,
+            (4, 5, 5),
+            axes_rows=lacking,
+        ),
+    ):
+        with pytest.raises(ValueError, match=message):
+            draw(aligned=aligned)
+    display = FeatureColorDisplay.from_estimator(
+        aligner, lacking, (4, 5, 5), aligned=aligned, mask=np.arange(100) >= 9
+    )
+    for colors in display.colors.values():
+        missing = np.isnan(colors).reshape(100, 3)
+        assert missing[:9].all()
+        assert not missing[9:].any()
+
+
+@pytest.mark.parametrize("function", [permutation_importance, partial_dependence])
+def test_functions_that_change_single_columns_are_named(function):
+    X = np.hstack(two_views())
+    y = X[:, 0] > 0
+    aligner = RBFAutoScaleAligner(
+        views=[4, 6], output="coalesce", n_landmarks=20, random_state=0
+    )
+    pipeline = make_pipeline(aligner, LogisticRegression()).fit(X, y)
+    last = [0] if function is partial_dependence else y
+    function(pipeline, X, last)
+    X[:30, :4] = np.nan
+    with pytest.raises(ValueError, match=f"as .*{function.__name__}.* do, takes only"):
+        function(pipeline, X, last)
+
+
+def test_complex_blocks_are_refused():
+    block = torch.ones(5, 2, dtype=torch.complex64)
+    for blocks in ([block, None], [torch.ones(5, 2), block], [None, block.numpy()]):
+        with pytest.raises(ValueError, match="Complex data not supported"):
+            stack_views(blocks, [2, 2])
+    with pytest.raises(TypeError, match="Sparse data was passed for a block"):
+        stack_views([torch.ones(5, 2).to_sparse(), None], [2, 2])
+
+
+@pytest.mark.parametrize(
+    "views",
+    [
+        {"clip": make_column_selector("^c"), "dino": make_column_selector("^d")},
+        [torch.tensor([0, 2]), torch.tensor([1, 3])],
+        [torch.tensor([1, 0, 1, 0]) > 0, torch.tensor([0, 1, 0, 1]) > 0],
+    ],
+    ids=["callable", "tensor", "mask"],
+)
+@pytest.mark.parametrize("kind", ["rbf", "self-training"])
+def test_selectors_of_columns(kind, views):
+    X = pd.DataFrame(np.hstack(two_views(widths=(2, 2)))[:, [0, 2, 1, 3]])
+    X.columns = ["c0", "d0", "c1", "d1"]
+    aligner = KernelGCCAAligner(views=views, n_landmarks=20, random_state=0)
+    if kind == "self-training":
+        aligner = SelfTrainingAligner(aligner, random_state=0)
+    aligner.fit(X)
+    columns = [indices.tolist() for indices in aligner.view_columns_.values()]
+    assert columns == [[0, 2], [1, 3]]
+    assert clone(aligner).fit(X).score(X) == aligner.score(X)
+
+
+@pytest.mark.parametrize(
+    "selector",
+    [{0, 1}, (i for i in (0, 1)), [0.0, 1.0], None, torch.tensor(2), np.array(2)],
+    ids=["set", "generator", "floats", "none", "tensor", "array"],
+)
+def test_other_selectors_are_refused_by_the_name_of_the_view(selector):
+    X = np.hstack(two_views(widths=(2, 2)))
+    with pytest.raises(ValueError, match="^View 'clip': "):
+        RBFAutoScaleAligner(views={"dino": [2, 3], "clip": selector}).fit(X)
+
+
+@pytest.mark.parametrize("estimator", [PoissonUniformizer(), PoissonDenoiser()])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_scores_of_rows_as_far_away_as_numbers_go(estimator, dtype):
+    A, _ = two_views(widths=(2, 2))
+    flow = clone(estimator).fit(A.astype(dtype))
+    largest = np.finfo(dtype).max
+    sizes = [10.0**k for k in range(3, int(np.log10(largest)), 5)]
+    rows = np.array([[size, -size] for size in sizes], dtype)
+    expected = -(2**0.5) * rows[:, 0]
+    np.testing.assert_allclose(flow.score_samples(rows), expected, rtol=1e-2)
+    np.testing.assert_allclose(
+        flow.score_samples(rows[3:]), expected[3:], rtol=4 * np.finfo(dtype).eps
+    )
+    ends = np.array([[largest, largest], [-largest, largest]], dtype)
+    np.testing.assert_array_equal(flow.score_samples(ends), -largest)
+
+
+def test_moments_of_another_aligner_are_refused():
+    A, B = two_views(widths=(5, 5))
+
+    def first(views, **params):
+        aligner = KernelGCCAAligner(
+            views=views, n_landmarks=20, random_state=0, **params
+        )
+        blocks = {"a": A, "b": B}
+        X = np.hstack([blocks[name] for name in views])
+        return aligner.partial_fit(X[:60]), X[60:]
+
+    aligner, rest = first({"a": 5, "b": 5})
+    for other, rows in (first({"b": 5, "a": 5}), first({"a": 5, "b": 5}, c=0.5)):
+        with pytest.raises(ValueError, match="moments are of another aligner"):
+            aligner.add_moments(other.compute_moments(rows))
+    same, _ = first({"a": 5, "b": 5})
+    copy = pickle.loads(pickle.dumps(same))
+    aligner.add_moments(copy.compute_moments(rest))
+    np.testing.assert_allclose(
+        aligner.transform(rest), same.partial_fit(rest).transform(rest), atol=1e-10
+    )
+
+
+def test_the_order_of_views_of_a_scorer_is_hashed():
+    hashes = {
+        joblib.hash(make_view_scorer("a", views=views))
+        for views in ({"a": 4, "b": 6}, {"b": 6, "a": 4})
+    }
+    assert len(hashes) == 2
+
+
+def test_neighbors_do_not_depend_on_the_default_dtype():
+    A, B = two_views()
+    expected = mutual_knn(A, B, k=7)
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        assert mutual_knn(A, B, k=7) == expected
+    finally:
+        torch.set_default_dtype(torch.float32)

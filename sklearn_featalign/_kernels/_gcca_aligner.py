@@ -4,6 +4,7 @@ from functools import partial, reduce
 from itertools import permutations
 from numbers import Integral, Real
 
+import joblib
 import numpy as np
 from sklearn.base import _fit_context
 from sklearn.utils._param_validation import Interval, StrOptions
@@ -125,7 +126,8 @@ class KernelGCCAAligner(LandmarkAligner):
     views : list, dict or None, default=None
         How the columns of X split into views, features that different networks have of
         the same samples: widths such as ``[768, 1024]``, a list of slices, of lists of
-        column indices or of column names, or a dict of any of these by name, such as
+        column indices or of column names, of scikit-learn's ``make_column_selector``,
+        or a dict of any of these by name, such as
         ``{"clip": 768, "dino": 1024}``. Columns that no view selects are ignored. A
         sample lacks a view if all its columns in this view are NaN; a sample with one
         view alone counts for the bandwidth of this view and for hubness only. None is
@@ -443,7 +445,8 @@ class KernelGCCAAligner(LandmarkAligner):
         Returns
         -------
         moments : dict
-            Sums of products of the rows' kernel features: nested dicts of arrays.
+            Sums of products of the rows' kernel features: nested dicts of arrays, and
+            under "features" a hash that tells of which features they are.
 
         Raises
         ------
@@ -458,7 +461,7 @@ class KernelGCCAAligner(LandmarkAligner):
         moments = moments_of_rows(
             rows, device, self.batch_size, n_present, self.view_columns_, features
         )
-        return to_numpy(moments)
+        return to_numpy(moments) | {"features": self._hash_of_features()}
 
     def add_moments(self, *moments):
         """Add sums over further rows to the fit.
@@ -476,10 +479,18 @@ class KernelGCCAAligner(LandmarkAligner):
         Raises
         ------
         ValueError
-            If the aligner was not fitted by `partial_fit`.
+            If the aligner was not fitted by `partial_fit`, or if moments are of another
+            aligner, with other landmarks or views in another order.
         """
         self._check_has_sums()
-        total = reduce(add, moments, self._sums["moments"])
+        own = self._hash_of_features()
+        parts = [dict(part) for part in moments]
+        if any(part.pop("features", None) != own for part in parts):
+            raise ValueError(
+                "These moments are of another aligner, with other landmarks or another "
+                "order of views: they are computed by copies of this one."
+            )
+        total = reduce(add, parts, self._sums["moments"])
         vars(self).update(_sums={**self._sums, "moments": total}, _solution=None)
         return self
 
@@ -732,6 +743,11 @@ class KernelGCCAAligner(LandmarkAligner):
                 "fit keeps no sums over the rows, so that none can be added: use "
                 "partial_fit from the first rows on."
             )
+
+    def _hash_of_features(self):
+        """Return a hash of the views' features and of their order."""
+        features = self._sums["features"]
+        return joblib.hash([list(features), features])
 
     def _load_features(self, device):
         """Return the `FeatureMap` of each view, on a device."""

@@ -89,7 +89,8 @@ class RBFAutoScaleAligner(LandmarkAligner):
     views : list, dict or None, default=None
         How the columns of X split into views, features that different networks have of
         the same samples: widths such as ``[768, 1024]``, a list of slices, of lists of
-        column indices or of column names, or a dict of any of these by name, such as
+        column indices or of column names, of scikit-learn's ``make_column_selector``,
+        or a dict of any of these by name, such as
         ``{"clip": 768, "dino": 1024}``. Columns that no view selects are ignored. A
         sample lacks a view if all its columns in this view are NaN; such samples take
         part in the fit of their other views. None is one view, without missing values.

@@ -335,9 +335,9 @@ class SelfTrainingAligner(
         check_is_fitted(self)
         return self.estimator_._check_rows(X)
 
-    def _pair_values(self, X, function):
+    def _pair_values(self, X, function, groups=None):
         check_is_fitted(self)
-        return self.estimator_._pair_values(X, function)
+        return self.estimator_._pair_values(X, function, groups)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

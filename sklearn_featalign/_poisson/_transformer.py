@@ -32,6 +32,7 @@ from sklearn_featalign._poisson._heights import (
 from sklearn_featalign._poisson._quantiles import Quantiles
 from sklearn_featalign._poisson._whitening import (
     Coordinates,
+    clipped_distances,
     fit_coordinates,
     to_coordinates,
     unit_of,
@@ -176,7 +177,9 @@ class PoissonTransformer(
             lies above. With "cube" and "normal" no column comes back more than four
             standard deviations outside the range of the training rows (those of the
             normal scores with ``scaling="quantile"``), so that predictions, as in a
-            :class:`~sklearn.compose.TransformedTargetRegressor`, stay reasonable.
+            :class:`~sklearn.compose.TransformedTargetRegressor`, stay reasonable. Its
+            check that both ways are inverse to 1e-5 wants ``n_steps=50`` with several
+            columns.
 
         Raises
         ------
@@ -187,13 +190,12 @@ class PoissonTransformer(
         X = check_rows(self, X)
         self._check_width(X, self._n_outputs, method=".inverse_transform")
         self._check_inverse_rows(X)
-        largest = float(np.finfo(np.float32 if is_single(X) else np.float64).max)
         return self._map_rows(
             X,
             "backward",
             self.n_features_in_,
             told="inverse_transform",
-            largest=largest,
+            largest=largest_number(X),
         )
 
     def score_samples(self, X):
@@ -229,6 +231,7 @@ class PoissonTransformer(
             ),
             height=self.score_height_ / self._unit,
             unit=self._unit,
+            largest=largest_number(X),
         )
         rows.collect(score, out, progress=self._progress("score_samples", X))
         return out[:, 0]
@@ -428,10 +431,22 @@ def charge_field(charges, counts, spacing, lowest, device):
     )
 
 
-def negative_distance(X, coordinates, field, height, unit):
-    """Return the score of rows: see `PoissonTransformer.score_samples`."""
-    Z = to_coordinates(X.to(torch.float64), coordinates)
-    return -unit * field.distance_to_mean_charge(Z, height)
+def negative_distance(X, coordinates, field, height, unit, largest):
+    """Return the score of rows: see `PoissonTransformer.score_samples`.
+
+    No score is below the negative of `largest`.
+    """
+    X = X.to(torch.float64)
+    Z = to_coordinates(X, coordinates)
+    distances = unit * field.distance_to_mean_charge(Z, height)
+    # So far away, the middle of the training rows is as good as any mean charge.
+    distances = torch.maximum(distances, clipped_distances(X, coordinates))
+    return -distances.clamp(max=largest)
+
+
+def largest_number(X):
+    """Return the largest number in the precision of X."""
+    return float(np.finfo(np.float32 if is_single(X) else np.float64).max)
 
 
 def perplexity_height_of(rows, charges, log_counts, perplexity):

@@ -91,6 +91,21 @@ def unclipped_zscores(X, zscore):
     return Z.sub_(zscore.mean).div_(zscore.std)
 
 
+def clipped_distances(X, coordinates):
+    """Return the distances from the middle of rows that `to_coordinates` clips.
+
+    The result, of shape (n_samples, 1), is zero for other rows. Columns that do not
+    vary are left out.
+    """
+    zscore = coordinates.zscore
+    Z = within_range(X, zscore.middle, zscore.half_range)
+    is_clipped = (Z.abs() > FARTHEST).any(1, keepdim=True)
+    halves = torch.where(zscore.half_range > 0, X / 2 - zscore.middle / 2, 0.0)
+    largest = halves.abs().amax(1, keepdim=True)
+    lengths = (halves / largest).norm(dim=1, keepdim=True) * largest * 2
+    return torch.where(is_clipped, lengths, 0.0)
+
+
 def to_coordinates(X, coordinates):
     """Return the coordinates of rows, of shape (n_samples, rank)."""
     if coordinates.quantiles is not None:

@@ -6,6 +6,7 @@ from sklearn.utils import check_consistent_length, column_or_1d
 from sklearn_featalign._kernels._rbf_aligner import RBFAutoScaleAligner
 from sklearn_featalign._torch import to_labels
 from sklearn_featalign.displays._plotting import (
+    check_complete,
     check_matplotlib,
     choose_rows,
     features_of_views,
@@ -134,7 +135,8 @@ class AffinityDisplay:
         Raises
         ------
         ValueError
-            If views differ in their number of rows, or if all rows are equal.
+            If views differ in their number of rows, if a row lacks a view, or if all
+            rows are equal.
         """
         check_matplotlib(f"{cls.__name__}.from_features")
         features = named_views(features)
@@ -145,7 +147,9 @@ class AffinityDisplay:
             y = column_or_1d(to_labels(y))[rows]
             order = np.argsort(y, kind="stable")
             rows, y = rows[order], y[order]
-        affinities = _stacked_affinities([F[rows] for F in features.values()], gamma)
+        features = {name: F[rows] for name, F in features.items()}
+        check_complete(features)
+        affinities = _stacked_affinities(list(features.values()), gamma)
         display = cls(affinities=affinities, view_names=list(features), labels=y)
         return display.plot(ax=ax, **kwargs)
 

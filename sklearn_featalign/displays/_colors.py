@@ -6,7 +6,7 @@ from scipy.stats import rankdata
 from sklearn.decomposition import PCA
 from sklearn.utils import check_consistent_length
 
-from sklearn_featalign.displays._plotting import named_views
+from sklearn_featalign.displays._plotting import check_complete, named_views
 
 # Number of axes of a colour, and maximum number of principal components of a view.
 _N_CHANNELS, _MAX_COMPONENTS = 3, 64
@@ -59,9 +59,8 @@ def feature_colors(features, axes_features, *, mask=None):
     if not shown.any():
         raise ValueError("No row is shown.")
     rows = [F[shown] for F in rows]
-    for name, F, G in zip(features, rows, fit_rows, strict=True):
-        if not (np.isfinite(F).all() and np.isfinite(G).all()):
-            raise ValueError(f"View {name!r} contains NaN or infinity.")
+    for views in (rows, fit_rows):
+        check_complete(dict(zip(features, views, strict=True)))
     if len({F.shape[1] for F in rows}) > 1:
         rows, fit_rows = own_components(rows, fit_rows)
     if min(fit_rows[0].shape) < _N_CHANNELS:
@@ -120,12 +119,15 @@ def own_components(features, fit_features):
     """Return both lists of features in each view's own principal components.
 
     The components are fitted on `fit_features` and scaled to unit total variance. They
-    give views of different widths the same width, without aligning them.
+    give views of different widths the same width, without aligning them. Rows of NaN
+    stay as they are.
     """
     k = min(_MAX_COMPONENTS, *(min(F.shape) for F in fit_features))
     pairs = []
     for F, rows in zip(features, fit_features, strict=True):
         pca = PCA(k, svd_solver="full").set_output(transform="default").fit(rows)
         scale = pca.explained_variance_.sum() ** 0.5 or 1.0
-        pairs.append((pca.transform(F) / scale, pca.transform(rows) / scale))
+        # Not by `transform`, which refuses NaN.
+        maps = [(Z - pca.mean_) @ pca.components_.T / scale for Z in (F, rows)]
+        pairs.append(maps)
     return tuple(map(list, zip(*pairs, strict=True)))

@@ -6,6 +6,7 @@ import numpy as np
 
 from sklearn_featalign.displays._colors import feature_colors, own_components
 from sklearn_featalign.displays._plotting import (
+    check_complete,
     check_matplotlib,
     features_of_views,
     make_axes,
@@ -121,6 +122,7 @@ class FeatureColorDisplay:
         else:
             fit_features = features_of_views(estimator, axes_rows, aligned)
         if not aligned:
+            check_complete(fit_features)
             both = own_components(list(features.values()), list(fit_features.values()))
             features, fit_features = (dict(zip(features, F, strict=True)) for F in both)
         return cls.from_features(features, grid, fit_features, **kwargs)

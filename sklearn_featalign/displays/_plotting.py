@@ -57,6 +57,15 @@ def named_views(features):
     return features
 
 
+def check_complete(features):
+    """Raise an error if views by name lack rows, or have values that are not finite."""
+    for name, F in features.items():
+        if not np.isfinite(F).all():
+            raise ValueError(
+                f"View {name!r} contains NaN or infinity: rows must have every view."
+            )
+
+
 def features_of_views(estimator, X, aligned):
     """Return the rows of each view as an array by name, aligned or unchanged."""
     aligner, X = final_estimator(estimator, X)

@@ -3,7 +3,9 @@
 from functools import partial
 
 import numpy as np
+from scipy.stats import hypergeom
 
+from sklearn_featalign._torch import to_labels
 from sklearn_featalign.displays._plotting import OKABE_ITO, check_matplotlib, make_axes
 from sklearn_featalign.metrics import retrieval_ranks
 from sklearn_featalign.metrics._scorers import final_estimator
@@ -62,7 +64,16 @@ class RetrievalDisplay:
 
     @classmethod
     def from_estimator(
-        cls, estimator, X, *, csls=None, max_k=None, name=None, ax=None, **kwargs
+        cls,
+        estimator,
+        X,
+        *,
+        csls=None,
+        groups=None,
+        max_k=None,
+        name=None,
+        ax=None,
+        **kwargs,
     ):
         """Draw the accuracy of an aligner, averaged over all ordered pairs of views.
 
@@ -74,6 +85,8 @@ class RetrievalDisplay:
         X : {array-like, tensor} of shape (n_samples, n_features_in_)
             Rows that were not used for fitting.
         csls : int or None, default=None
+            As in :func:`~sklearn_featalign.metrics.retrieval_ranks`.
+        groups : array-like of shape (n_samples,), default=None
             As in :func:`~sklearn_featalign.metrics.retrieval_ranks`.
         max_k : int, default=None
             Largest k; None is 100, or the number of rows if that is smaller.
@@ -96,10 +109,10 @@ class RetrievalDisplay:
                 "RetrievalDisplay needs an aligner with two views or more, got "
                 f"{type(aligner).__name__}."
             )
-        ranks_of_pair = partial(retrieval_ranks, metric=aligner._metric, csls=csls)
-        ranks = aligner._pair_values(X, ranks_of_pair)
+        search = partial(_ranks_and_sizes, metric=aligner._metric, csls=csls)
+        searches = aligner._pair_values(X, search, groups)
         name = type(aligner).__name__ if name is None else name
-        return cls._from_ranks(ranks, max_k, name).plot(ax=ax, **kwargs)
+        return cls._from_searches(searches, max_k, name).plot(ax=ax, **kwargs)
 
     @classmethod
     def from_features(
@@ -109,6 +122,7 @@ class RetrievalDisplay:
         *,
         metric="cosine",
         csls=None,
+        groups=None,
         max_k=None,
         name=None,
         ax=None,
@@ -123,6 +137,8 @@ class RetrievalDisplay:
         metric : {"cosine", "dot", "euclidean"}, default="cosine"
             Similarity or distance by which rows are compared.
         csls : int or None, default=None
+            As in :func:`~sklearn_featalign.metrics.retrieval_ranks`.
+        groups : array-like of shape (n_samples,), default=None
             As in :func:`~sklearn_featalign.metrics.retrieval_ranks`.
         max_k : int, default=None
             Largest k; None is 100, or the number of rows if that is smaller.
@@ -139,19 +155,27 @@ class RetrievalDisplay:
             The display, with its axes in ``ax_``.
         """
         check_matplotlib(f"{cls.__name__}.from_features")
-        ranks = retrieval_ranks(X, Y, metric=metric, csls=csls)
-        return cls._from_ranks([ranks], max_k, name).plot(ax=ax, **kwargs)
+        search = _ranks_and_sizes(X, Y, metric=metric, csls=csls, groups=groups)
+        return cls._from_searches([search], max_k, name).plot(ax=ax, **kwargs)
 
     @classmethod
-    def _from_ranks(cls, ranks, max_k, name):
-        """Return the display of the ranks of each pair of views, not drawn yet."""
+    def _from_searches(cls, searches, max_k, name):
+        """Return the display of what `_ranks_and_sizes` returns, not drawn yet."""
         if max_k is not None and max_k < 1:
             raise ValueError(f"max_k must be at least 1, got {max_k!r}.")
-        n_rows = np.array([len(r) for r in ranks])
-        k = np.arange(1, (min(n_rows.min(), 100) if max_k is None else max_k) + 1)
-        found = [np.searchsorted(np.sort(r), k, side="right") / len(r) for r in ranks]
-        chance = np.minimum(k / n_rows[:, None], 1).mean(0)
-        return cls(k=k, accuracy=np.mean(found, axis=0), chance=chance, name=name)
+        most = min(100, *(len(ranks) for ranks, _ in searches))
+        k = np.arange(1, (most if max_k is None else max_k) + 1)
+        found = [
+            np.searchsorted(np.sort(ranks), k, side="right") / len(ranks)
+            for ranks, _ in searches
+        ]
+        chance = [_chance(sizes, k) for _, sizes in searches]
+        return cls(
+            k=k,
+            accuracy=np.mean(found, axis=0),
+            chance=np.mean(chance, axis=0),
+            name=name,
+        )
 
     def plot(
         self,
@@ -212,3 +236,21 @@ class RetrievalDisplay:
         if self.ax_.get_legend_handles_labels()[1]:
             self.ax_.legend(loc="best", fontsize="small")
         return self
+
+
+def _ranks_and_sizes(X, Y, *, groups=None, **kwargs):
+    """Return the ranks of paired rows, and the number of rows in the group of each."""
+    ranks = retrieval_ranks(X, Y, groups=groups, **kwargs)
+    if groups is None:
+        return ranks, np.ones(len(ranks), dtype=np.int64)
+    _, codes, counts = np.unique(
+        to_labels(groups), return_inverse=True, return_counts=True
+    )
+    return ranks, counts[codes.ravel()]
+
+
+def _chance(sizes, k):
+    """Return the mean chance that one of the group is among k of all rows at random."""
+    n = len(sizes)
+    sizes, counts = np.unique(sizes, return_counts=True)
+    return counts @ hypergeom.sf(0, n, sizes[:, None], np.minimum(k, n)) / n

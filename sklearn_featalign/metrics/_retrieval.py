@@ -70,10 +70,7 @@ def retrieval_ranks(X, Y, *, metric="cosine", csls=None, groups=None):
         check_count("csls", csls, len(X))
         bias = -neighbor_means(Y, X, csls) / 2
     if groups is not None:
-        groups = column_or_1d(to_labels(groups))
-        check_consistent_length(X, groups)
-        codes = np.unique(groups, return_inverse=True)[1]
-        groups = torch.tensor(codes, device=X.device)
+        groups = load_groups(groups, X)
     return own_ranks(X, Y, bias, groups).cpu().numpy()
 
 
@@ -144,7 +141,7 @@ def mean_reciprocal_rank(X, Y, *, metric="cosine", csls=None, groups=None):
     return float((1 / ranks).mean())
 
 
-def mutual_knn(X, Y, *, k=10, metric="cosine"):
+def mutual_knn(X, Y, *, k=10, metric="cosine", groups=None):
     """Return the share of nearest neighbours that two feature spaces have in common.
 
     Parameters
@@ -155,6 +152,9 @@ def mutual_knn(X, Y, *, k=10, metric="cosine"):
         Number of neighbours of a row, itself excluded.
     metric : {"cosine", "dot", "euclidean"}, default="cosine"
         Similarity or distance by which rows are compared.
+    groups : array-like of shape (n_samples,), default=None
+        Groups of rows that are no neighbours of each other, such as several captions of
+        an image: the neighbours of a row are in other groups than its own.
 
     Returns
     -------
@@ -176,9 +176,10 @@ def mutual_knn(X, Y, *, k=10, metric="cosine"):
     """
     X, Y = load_pairs(X, Y)
     check_option("metric", metric, METRICS)
-    check_count("k", k, len(X) - 1)
+    groups = load_groups(groups, X)
+    check_count("k", k, n_in_other_groups(groups))
     searches = (comparable(Z, Z, metric) for Z in (X, Y))
-    return common_neighbors(*searches, k, k, leave_own_out=True)
+    return common_neighbors(*searches, k, k, groups)
 
 
 def neighbor_recall(
@@ -192,6 +193,7 @@ def neighbor_recall(
     metric="cosine",
     metric_true="cosine",
     leave_own_out=False,
+    groups=None,
 ):
     """Return the share of the true nearest rows that another search finds.
 
@@ -221,6 +223,9 @@ def neighbor_recall(
         That of the true search.
     leave_own_out : bool, default=False
         Whether query i and row i are the same object, which is then not searched.
+    groups : array-like of shape (n_rows,), default=None
+        Groups of rows with ``leave_own_out=True``, such as several captions of an
+        image: rows of the group of query i are not searched either.
 
     Returns
     -------
@@ -249,13 +254,34 @@ def neighbor_recall(
     search = [values.to(truth[0].device) for values in search]
     for first, second in zip(truth[:2], search[:2], strict=True):
         check_consistent_length(first, second)
+    if groups is not None and not leave_own_out:
+        raise ValueError(
+            "groups are for leave_own_out=True: query i is in that of row i."
+        )
+    most = len(truth[1])
     if leave_own_out:
         check_consistent_length(*truth[:2])
-    most = len(truth[1]) - bool(leave_own_out)
+        groups = load_groups(groups, truth[1])
+        most = n_in_other_groups(groups)
     check_count("k", k, most)
     n = k if n is None else n
     check_count("n", n, most)
-    return common_neighbors(truth, search, k, n, leave_own_out)
+    return common_neighbors(truth, search, k, n, groups)
+
+
+def load_groups(groups, X):
+    """Return the groups of rows of X as integers, by default one for each row."""
+    if groups is None:
+        return torch.arange(len(X), device=X.device)
+    groups = column_or_1d(to_labels(groups))
+    check_consistent_length(X, groups)
+    codes = np.unique(groups, return_inverse=True)[1]
+    return torch.tensor(codes, device=X.device)
+
+
+def n_in_other_groups(groups):
+    """Return how many rows are in other groups than that of any row, at least."""
+    return len(groups) - int(groups.bincount().max())
 
 
 def load_search(X, Y, metric, suffix):

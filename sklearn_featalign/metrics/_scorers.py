@@ -36,7 +36,8 @@ def make_retrieval_scorer(score_func=retrieval_accuracy, **kwargs):
     Returns
     -------
     scorer : callable
-        ``scorer(estimator, X, y=None)``.
+        ``scorer(estimator, X, y=None, groups=None)``, with groups of the rows of X as
+        for :func:`retrieval_ranks`.
 
     Examples
     --------
@@ -50,7 +51,7 @@ def make_retrieval_scorer(score_func=retrieval_accuracy, **kwargs):
     return partial(_score_pairs, score_func=score_func, kwargs=kwargs)
 
 
-def _score_pairs(estimator, X, y=None, *, score_func, kwargs):
+def _score_pairs(estimator, X, y=None, groups=None, *, score_func, kwargs):
     estimator, X = final_estimator(estimator, X)
     if not hasattr(estimator, "score_pairs"):
         raise TypeError(
@@ -61,7 +62,8 @@ def _score_pairs(estimator, X, y=None, *, score_func, kwargs):
         # A partial function may hold a metric of its own.
         given = getattr(score_func, "keywords", {}) | kwargs
         kwargs = {"metric": estimator._metric} | given
-    return estimator.score_pairs(X, partial(score_func, **kwargs))
+    given = {} if groups is None else {"groups": groups}
+    return estimator.score_pairs(X, partial(score_func, **kwargs), **given)
 
 
 def make_neighbor_scorer(
@@ -188,10 +190,12 @@ def make_view_scorer(view, *, scoring=None, views=None):
     >>> scorers = {"first": make_view_scorer(0), "second": make_view_scorer(1)}
     >>> search = GridSearchCV(pipeline, grid, scoring=scorers, refit="second")
     """
-    return partial(_score_view, view=view, scoring=scoring, views=views)
+    # joblib, which hashes dicts whatever their order, sees that of the names.
+    names = list(views) if isinstance(views, dict) else None
+    return partial(_score_view, view=view, scoring=scoring, views=views, names=names)
 
 
-def _score_view(estimator, X, y=None, *, view, scoring, views):
+def _score_view(estimator, X, y=None, *, view, scoring, views, names):
     if views is None:
         aligner = _find_aligner(estimator)
         if aligner is None or aligner.n_features_in_ != np.shape(X)[1]:
