@@ -1,6 +1,7 @@
 """Align frozen network features with scikit-learn estimators that run on torch."""
 
 from sklearn_featalign import metrics
+from sklearn_featalign._contrastive._encoder import ContrastiveEncoder
 from sklearn_featalign._half_shared._mlp_aligner import HalfSharedMLPAligner
 from sklearn_featalign._kernels._gcca_aligner import KernelGCCAAligner
 from sklearn_featalign._kernels._rbf_aligner import RBFAutoScaleAligner
@@ -12,6 +13,7 @@ from sklearn_featalign._version import __version__ as __version__
 from sklearn_featalign._views import split_views, stack_views
 
 __all__ = [
+    "ContrastiveEncoder",
     "HalfSharedMLPAligner",
     "KernelGCCAAligner",
     "PoissonDenoiser",

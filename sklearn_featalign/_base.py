@@ -63,20 +63,6 @@ def has_pairs(estimator):
     return isinstance(views, list | tuple | dict) and len(views) > 1
 
 
-def _score_of_objects(accuracy, F, G):
-    """Return the accuracy of pairs, with a warning if rows are few objects."""
-    n_objects = min(len(torch.unique(torch.as_tensor(Z), dim=0)) for Z in (F, G))
-    if n_objects <= len(F) / 2:
-        warnings.warn(
-            f"In one view there are only {n_objects} different rows among {len(F)}. "
-            "Equal rows tie, so that most are not found in the first place: pass "
-            "groups=, the number of the object of each row.",
-            UserWarning,
-            stacklevel=2,
-        )
-    return accuracy(F, G)
-
-
 class Training(NamedTuple):
     """Training rows split into views.
 
@@ -286,8 +272,23 @@ class BaseAligner(
         """
         accuracy = partial(retrieval_accuracy, metric=self._metric)
         if groups is None:
-            return self.score_pairs(X, partial(_score_of_objects, accuracy))
+            self._warn_of_repeated_rows(X)
         return self.score_pairs(X, accuracy, groups=groups)
+
+    def _warn_of_repeated_rows(self, X):
+        """Warn if most rows are equal to others in a view."""
+        X = self._check_rows(X)
+        for name, present in self._view_masks(X, self.view_columns_).items():
+            rows = torch.as_tensor(block(X, self.view_columns_[name])[present])
+            n_objects = len(rows.unique(dim=0))
+            if n_objects <= len(rows) / 2:
+                warnings.warn(
+                    f"View {name!r} has only {n_objects} different rows among "
+                    f"{len(rows)}. Equal rows tie, so that most are not found in the "
+                    "first place: pass groups=, the number of the object of each row.",
+                    UserWarning,
+                    stacklevel=3,
+                )
 
     @available_if(has_pairs)
     def score_pairs(self, X, score_func, *, groups=None):

@@ -242,8 +242,10 @@ def to_device(X, device):
     It is not to be written to, since it may share its memory with the array.
     """
     if isinstance(X, np.ndarray):
-        # torch.from_numpy needs writable memory and positive strides.
-        if not (X.flags.c_contiguous and X.flags.writeable):
+        # torch.from_numpy needs writable memory and positive strides. A single row of a
+        # reversed array counts as contiguous, but has others.
+        is_plain = X.flags.c_contiguous and X.flags.writeable
+        if not is_plain or min(X.strides) < 0:
             X = np.array(X, order="C")
         X = torch.from_numpy(X)
     # A batch is copied from pinned memory while the host goes on. Pinned memory is

@@ -12,6 +12,9 @@ from skorch.callbacks import Callback, LRScheduler, PassthroughScoring
 _WEIGHT_DECAY = 0.3
 _WARM_UP = 0.1
 
+# Training stops early after this many epochs without a better score.
+_PATIENCE = 10
+
 
 class ViewDataset(torch.utils.data.Dataset):
     """Rows of several views, a list of tensors, with targets for ``take(rows)``."""
@@ -112,6 +115,41 @@ class SklearnCallbacks(Callback):
             stop |= self.monitor(net.module_)
         if stop:
             raise StopTraining
+
+
+class EarlyStopping:
+    """A monitor that keeps the weights of the best epoch, and stops long after it.
+
+    Parameters
+    ----------
+    score : callable
+        Maps the network, in inference mode, to a number that is larger the better.
+
+    Attributes
+    ----------
+    scores : list of float
+        Score after each epoch.
+    """
+
+    def __init__(self, score):
+        self.score = score
+        self.scores = []
+        self.best = None
+
+    def __call__(self, network):
+        """Score a network, keep its weights if best, and return whether to stop."""
+        with torch.inference_mode():
+            self.scores.append(float(self.score(network)))
+        latest = len(self.scores) - 1
+        best = max(range(latest + 1), key=self.scores.__getitem__)
+        if best == latest:
+            weights = network.state_dict()
+            self.best = {name: value.clone() for name, value in weights.items()}
+        return latest - best >= _PATIENCE
+
+    def restore(self, network):
+        """Give a network the weights of its best epoch."""
+        network.load_state_dict(self.best)
 
 
 def warm_up_and_cosine(step, n_steps):

@@ -4,6 +4,7 @@ from sklearn.base import clone
 
 import sklearn_featalign
 from sklearn_featalign import (
+    ContrastiveEncoder,
     HalfSharedMLPAligner,
     KernelGCCAAligner,
     PoissonDenoiser,
@@ -20,7 +21,11 @@ ESTIMATORS = [
     if hasattr(getattr(sklearn_featalign, name), "fit")
 ]
 # Training shorter than by default, and fewer steps.
-SHORTER = {HalfSharedMLPAligner: {"max_epochs": 3}, PoissonUniformizer: {"n_steps": 6}}
+SHORTER = {
+    ContrastiveEncoder: {"max_epochs": 3},
+    HalfSharedMLPAligner: {"max_epochs": 3},
+    PoissonUniformizer: {"n_steps": 6},
+}
 FLOW = SHORTER[PoissonUniformizer]
 PROJECTED = {"field__max_epochs": 3, **FLOW}
 # For the checks of scikit-learn.
@@ -33,6 +38,7 @@ VARIANTS = [
     KernelGCCAAligner(hub_neighbors=0, linear=1.0, power=2.5, n_landmarks=3),
     HalfSharedMLPAligner(3, target="y", loss="mse", batch_size=8, max_epochs=3),
     HalfSharedMLPAligner(target="joint_pca", loss="mse", input_noise=0.1, max_epochs=3),
+    ContrastiveEncoder(4, n_negatives=3, margin=1.0, max_epochs=3),
     PoissonUniformizer(output="hemisphere", solver="midpoint", n_charges=5, **FLOW),
     PoissonUniformizer(output="normal", scaling="view", batch_size=50, **FLOW),
     PoissonDenoiser(**FLOW),
@@ -67,6 +73,10 @@ ALIGNERS = WITH_LANDMARKS | {
     ),
     "mlp kernels": HalfSharedMLPAligner(
         views=[1, 2, 1], early_stopping=True, batch_size=20, **KERNEL_START, **MLP
+    ),
+    "contrastive": ContrastiveEncoder(3, views=[2, 2], batch_size=50, **MLP),
+    "contrastive noise": ContrastiveEncoder(
+        3, loss="infonce", n_negatives=4, early_stopping=True, **MLP
     ),
     "self-training": SelfTrainingAligner(WITH_LANDMARKS["gcca views"]),
     "poisson": PoissonUniformizer(**FLOW),

@@ -11,6 +11,7 @@ from _samples import blobs
 from sklearn.base import clone
 
 from sklearn_featalign import (
+    ContrastiveEncoder,
     HalfSharedMLPAligner,
     PoissonDenoiser,
     PoissonUniformizer,
@@ -36,6 +37,9 @@ def test_an_interrupted_refit_leaves_the_old_fit_usable(aligner, monkeypatch):
     monkeypatch.setattr(
         "sklearn_featalign._half_shared._losses.batch_affinity", interrupt
     )
+    monkeypatch.setattr(
+        "sklearn_featalign._contrastive._losses.negative_squares", interrupt
+    )
     monkeypatch.setattr("sklearn_featalign._poisson._transformer.unit_of", interrupt)
     with pytest.raises(KeyboardInterrupt):
         aligner.fit(fewer_columns(X, aligner))
@@ -51,6 +55,8 @@ def test_a_failed_refit_leaves_the_old_fit_usable(aligner):
     bad, message = {"c": 1e-4}, "must lie strictly between"
     if isinstance(aligner, HalfSharedMLPAligner):
         bad, message = {"lr": 1e30}, "The loss is nan in epoch"
+    elif isinstance(aligner, ContrastiveEncoder):
+        bad, message = {"lr": 1e30}, "loss is nan in epoch|Weights are not finite"
     elif isinstance(aligner, SelfTrainingAligner):
         bad = {"estimator__c": 1e-4}
     elif isinstance(aligner, PoissonDenoiser):
@@ -81,6 +87,7 @@ def test_an_interrupt_in_transform_propagates(aligner, monkeypatch):
 
 # Every class, with views where it has some, and all that trains.
 MANY_TIMES = [
+    "contrastive",
     "rbf views",
     "gcca views",
     "mlp closed form",

@@ -571,7 +571,9 @@ def test_the_score_of_several_captions_of_one_image():
     assert expected > 0.4
     scorer = make_retrieval_scorer()
     assert scorer(aligner, X[rows], groups=numbers[rows]) == score(X[rows])
-    with pytest.warns(UserWarning, match="16 different rows among 80.*groups="):
+    with pytest.warns(
+        UserWarning, match="'view0' has only 16 different rows among 80.*groups="
+    ):
         assert aligner.score(X[rows]) < 0.3
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -800,3 +802,40 @@ def test_neighbors_do_not_depend_on_the_default_dtype():
         assert mutual_knn(A, B, k=7) == expected
     finally:
         torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.parametrize("name", FITTED_IN_CONTEXTS)
+def test_a_single_row_of_a_reversed_array(name):
+    """numpy calls it contiguous, with strides that torch does not take."""
+    X = np.hstack(two_views())
+    if name in ("uniformizer", "network"):
+        X = X[:, :3]
+    fitted = clone(FITTED_IN_CONTEXTS[name]).fit(X)
+    row = X[:1]
+    assert row[::-1].flags.c_contiguous
+    assert row[::-1].strides[0] < 0
+    np.testing.assert_array_equal(
+        fitted.transform(row[::-1]), fitted.transform(row.copy())
+    )
+
+
+def test_repeated_rows_flow_alike_in_batches_of_any_size():
+    """Their numbers differ in the last digit, and the ranks of these did by a lot."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(8, 5))[rng.integers(0, 8, 40)]
+    outputs = [
+        PoissonUniformizer(n_steps=6, batch_size=batch_size).fit(X).transform(rows)
+        for batch_size in (1, 3, 7, "auto")
+        for rows in (X, np.asfortranarray(X))
+    ]
+    for output in outputs:
+        np.testing.assert_allclose(output, outputs[0], atol=1e-6)
+
+
+@pytest.mark.parametrize("n_equal", [1, 5, 50])
+def test_a_field_is_learned_of_two_different_values(n_equal):
+    X = np.r_[np.zeros((n_equal, 1)), [[1.0]]]
+    flow = PoissonUniformizer(field=PoissonField(max_epochs=2), random_state=0)
+    output = flow.fit(X).transform(X)
+    assert output.min() >= 0
+    assert output.max() <= 1

@@ -11,7 +11,7 @@ import torch
 from _estimators import make
 from _samples import blobs
 
-from sklearn_featalign import HalfSharedMLPAligner, PoissonDenoiser, PoissonUniformizer
+from sklearn_featalign import PoissonDenoiser, PoissonUniformizer
 
 
 def memory_map(X, path):
@@ -131,7 +131,7 @@ def test_duplicates_and_constant_columns(name):
     is_poisson = isinstance(aligner, PoissonUniformizer | PoissonDenoiser)
     if is_poisson and aligner.n_charges is None:
         np.testing.assert_array_equal(aligner.charge_counts_, np.full(60, 2.0))
-    if isinstance(aligner, HalfSharedMLPAligner) or getattr(aligner, "views", None):
+    if "max_epochs" in aligner.get_params() or getattr(aligner, "views", None):
         return
     # A column that does not vary is as good as none.
     with_constant = np.column_stack([rows[:, :2], np.full(120, 7.0), rows[:, 2:]])

@@ -18,10 +18,10 @@ FLOOR = [
     ["_version", "_memory", "_linalg"],
     ["_torch", "_similarity", "_standardize"],
     ["_views", "_mixin", "_callbacks", "_progress", "_compiled"],
-    ["_mlp", "_training", "metrics"],
+    ["_mlp", "_training", "_view_rows", "metrics"],
     ["_base"],
 ]
-METHODS = ["_kernels", "_half_shared", "_matching", "_poisson"]
+METHODS = ["_contrastive", "_kernels", "_half_shared", "_matching", "_poisson"]
 # Methods that build on another one: on its closed form, and on its estimator.
 BUILDS_ON = {("_half_shared", "_kernels"), ("_matching", "_kernels")}
 ORDER = [*FLOOR, METHODS, ["displays"], ["__init__"]]
@@ -41,6 +41,7 @@ PURE = [
     "_kernels._ridge",
     "_kernels._scaling",
     "_kernels._translation",
+    "_contrastive._losses",
     "_half_shared._cca",
     "_half_shared._kernel_inputs",
     "_half_shared._losses",

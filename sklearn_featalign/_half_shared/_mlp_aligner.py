@@ -15,7 +15,12 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklearn_featalign._base import BaseAligner, has_pairs
 from sklearn_featalign._callbacks import FitTask
-from sklearn_featalign._half_shared._cca import RidgeCCA, fit_start, weighted
+from sklearn_featalign._half_shared._cca import (
+    RidgeCCA,
+    fit_start,
+    pairwise_mrr,
+    weighted,
+)
 from sklearn_featalign._half_shared._kernel_inputs import (
     fit_all_inputs,
     fit_kernel_start,
@@ -30,7 +35,6 @@ from sklearn_featalign._half_shared._targets import (
     check_target,
     make_target,
 )
-from sklearn_featalign._half_shared._training_rows import HeldOutRetrieval, load_rows
 from sklearn_featalign._kernels._hubness import (
     N_REFERENCES,
     fit_references,
@@ -55,7 +59,13 @@ from sklearn_featalign._torch import (
     torch_generator,
     with_smaller_batches,
 )
-from sklearn_featalign._training import SklearnCallbacks, ViewDataset, train
+from sklearn_featalign._training import (
+    EarlyStopping,
+    SklearnCallbacks,
+    ViewDataset,
+    train,
+)
+from sklearn_featalign._view_rows import load_rows
 
 # What "auto" stands for, by `init`: the document's values and the recommended ones.
 _AUTO = {
@@ -643,7 +653,7 @@ class HalfSharedMLPAligner(CallbackSupportMixin, BaseAligner):
         if held_out is None:
             return None
         views = kernel_rows(held_out, inputs).Z
-        monitor = HeldOutRetrieval(views)
+        monitor = EarlyStopping(partial(held_out_retrieval, views=views))
         if self.init == "gcca":
             # The start is scored too: where training is worse, it is returned to.
             monitor(network.to(views[0].device))
@@ -774,3 +784,12 @@ def encoded_features(X, zscore, inputs, encoder, finish, hub_columns):
 def finished(F, finish):
     """Return encoded features after an affine map, or as they are if it is None."""
     return F if finish is None else unit_projection(unit_rows(F), finish)
+
+
+def held_out_retrieval(network, views):
+    """Return the mean reciprocal rank of held-out rows, which have every view."""
+    features = [
+        encode(Z, weights).to(torch.float64)
+        for Z, weights in zip(views, network.averaged(), strict=True)
+    ]
+    return pairwise_mrr(features)

@@ -18,6 +18,9 @@ _FEWEST_KNOTS = 10
 _TAIL = 16
 _FEWEST_IN_TAIL = 7
 
+# Numbers that are computed are told apart in such steps, relative to the largest.
+_GRAIN = 2.0**-24
+
 # Values and slopes are clipped here: their differences and quotients stay finite.
 _LARGEST = 1e300
 
@@ -65,6 +68,15 @@ def fit_quantiles(X):
         for knots in (values, scores)
     )
     return Quantiles(values, scores, slopes_between(values, scores, n_distinct))
+
+
+def without_rounding(X):
+    """Return columns in which numbers are equal that differ by rounding only.
+
+    Equal rows in different batches have such numbers, between which ranks would jump.
+    """
+    step = _GRAIN * X.abs().amax(0)
+    return torch.where(step > 0, (X / step).round() * step, X)
 
 
 def knot_places(columns):

@@ -23,7 +23,7 @@ from sklearn_featalign._poisson._learned import (
     exponent_and_height,
 )
 from sklearn_featalign._poisson._poisson_field import PoissonField
-from sklearn_featalign._poisson._quantiles import fit_quantiles
+from sklearn_featalign._poisson._quantiles import fit_quantiles, without_rounding
 from sklearn_featalign._poisson._transformer import PoissonTransformer
 from sklearn_featalign._torch import (
     Rows,
@@ -405,6 +405,8 @@ class PoissonUniformizer(LearnedFieldMixin, PoissonTransformer):
         start, end = spacing_height, _RADIUS * size
         if self.field != "exact":
             fitted["M_"], end = exponent_and_height(rows, log_counts, self.field)
+            # Of few different rows the spacing may exceed the heights of training.
+            start = min(start, end / 2)
         if self._trains_projected:
             start, end = 0.0, _PROJECTED_TIME
         start = start if self.start_height == "auto" else float(self.start_height)
@@ -440,7 +442,7 @@ class PoissonUniformizer(LearnedFieldMixin, PoissonTransformer):
             X = rows.take(every_nth(len(rows), _N_LAST))
             scores = trial._map_rows(X, "scores", X.shape[1])
             scores = to_device(scores, rows.device)
-            chosen["_last"] = to_numpy(fit_quantiles(scores))
+            chosen["_last"] = to_numpy(fit_quantiles(without_rounding(scores)))
         return chosen
 
     @property

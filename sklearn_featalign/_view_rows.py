@@ -1,4 +1,4 @@
-"""Training rows of half-shared networks, and early stopping by held-out rows."""
+"""Training rows of networks: z-scored views side by side."""
 
 from functools import partial
 from typing import NamedTuple
@@ -6,12 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from sklearn_featalign._half_shared._cca import pairwise_mrr
-from sklearn_featalign._mlp import encode
 from sklearn_featalign._standardize import standardize
-
-# Training stops early after this many epochs without a better score.
-_PATIENCE = 10
 
 
 class ViewRows(NamedTuple):
@@ -49,31 +44,3 @@ def load_rows(training, zscores):
     rows = ViewRows(np.arange(n_samples), views, present)
     has_view = present.any(1).cpu().numpy()
     return rows if has_view.all() else rows.take(np.flatnonzero(has_view))
-
-
-class HeldOutRetrieval:
-    """Early stopping by the retrieval of held-out rows, which have every view."""
-
-    def __init__(self, views):
-        self.views = views
-        self.scores = []
-        self.best = None
-
-    def __call__(self, network):
-        """Score a network, keep its weights if best, and return whether to stop."""
-        with torch.inference_mode():
-            features = [
-                encode(Z, weights).to(torch.float64)
-                for Z, weights in zip(self.views, network.averaged(), strict=True)
-            ]
-        self.scores.append(pairwise_mrr(features))
-        latest = len(self.scores) - 1
-        best = int(np.argmax(self.scores))
-        if best == latest:
-            weights = network.state_dict()
-            self.best = {name: value.clone() for name, value in weights.items()}
-        return latest - best >= _PATIENCE
-
-    def restore(self, network):
-        """Give a network the weights of its best epoch."""
-        network.load_state_dict(self.best)

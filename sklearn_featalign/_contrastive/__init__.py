@@ -1,0 +1,1 @@
+"""Encoders that are trained without labels, by pairs of views of the same row."""
