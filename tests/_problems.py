@@ -275,7 +275,7 @@ def make_contrastive(rng, n, widths):
         loss=["l2", "alignment_uniformity", "infonce"],
         n_negatives=[None, 1, 5],
         margin=[None, 1.0],
-        normalize=["auto", True, False],
+        normalize=[True, False],
         hidden_layer_sizes=[(), (5,), (4, 4)],
         scaling=["columns", "view"],
         input_noise=[0.2],
