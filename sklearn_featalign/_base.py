@@ -281,7 +281,7 @@ class BaseAligner(
         for name, present in self._view_masks(X, self.view_columns_).items():
             rows = torch.as_tensor(block(X, self.view_columns_[name])[present])
             n_objects = len(rows.unique(dim=0))
-            if n_objects <= len(rows) / 2:
+            if 0 < 2 * n_objects <= len(rows):
                 warnings.warn(
                     f"View {name!r} has only {n_objects} different rows among "
                     f"{len(rows)}. Equal rows tie, so that most are not found in the "
