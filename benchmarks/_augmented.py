@@ -11,11 +11,6 @@ BRIGHTNESS = 0.4
 N_VIEWS = 4
 
 
-def as_rows(images):
-    """Return images as rows of a float32 array."""
-    return torch.as_tensor(images, dtype=torch.float32).reshape(len(images), -1).numpy()
-
-
 def augment(images, generator):
     """Return random crops of images, of which half are mirrored, in other brightness.
 

@@ -19,8 +19,10 @@ import _uniform
 import numpy as np
 import pandas as pd
 import torch
-from _augmented import SmallNetwork, as_rows, augment, augmented_views
+from _augmented import SmallNetwork, augment, augmented_views
 from _data import load_images
+from _networks import pixels
+from _probes import few_labels, scaled
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
@@ -81,12 +83,24 @@ def encode(images, seed, loss, n_components, epochs):
     return lambda X: encoder.transform_view(X, 0)
 
 
-def train_with_labels(images, y, seed, n_components, epochs):
-    """Return a function from rows to the features of a network trained with labels."""
+def start_network(images, n_components, seed):
+    """Return a network in the state that training starts from."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        width = images[0].numel()
-        body = network_of(images)(width, n_components)
+        return network_of(images)(images[0].numel(), n_components)
+
+
+def features_by(network):
+    """Return the function from rows to the features of a network."""
+    network.eval()
+    return lambda X: network(torch.as_tensor(X)).detach().numpy()
+
+
+def train_with_labels(images, y, seed, n_components, epochs):
+    """Return a function from rows to the features of a network trained with labels."""
+    body = start_network(images, n_components, seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
         head = nn.Linear(n_components, int(y.max()) + 1)
     generator = torch.Generator().manual_seed(seed)
     weights = [*body.parameters(), *head.parameters()]
@@ -98,8 +112,7 @@ def train_with_labels(images, y, seed, n_components, epochs):
             optimizer.zero_grad()
             nn.functional.cross_entropy(head(body(batch)), labels[rows]).backward()
             optimizer.step()
-    body.eval()
-    return lambda X: body(torch.as_tensor(X)).detach().numpy()
+    return features_by(body)
 
 
 def train_bare(views, n_views, factory, n_components, epochs):
@@ -164,17 +177,13 @@ def flows(n_components, n_rows, seed):
 
 def probe(F, y, F_test, y_test):
     """Return accuracies of classifiers on features, divided by one number."""
-    size = np.sqrt(np.mean(np.square(F - F.mean(0), dtype=float)))
-    F, F_test = F / size, F_test / size
+    F, F_test = scaled(F, F_test)
     linear = LogisticRegression(max_iter=300)
     search = GridSearchCV(linear, {"C": C_GRID}, cv=3).fit(F, y)
     nearest = KNeighborsClassifier(N_NEIGHBORS).fit(F, y)
     few = []
     for draw in range(N_DRAWS):
-        rng = np.random.default_rng(draw)
-        known = np.concatenate(
-            [rng.choice(np.flatnonzero(y == k), N_LABELS, False) for k in np.unique(y)]
-        )
+        known = few_labels(y, N_LABELS, draw)
         few.append(linear.fit(F[known], y[known]).score(F_test, y_test))
     return {
         "linear": search.score(F_test, y_test),
@@ -186,16 +195,13 @@ def probe(F, y, F_test, y_test):
 def measure(args, seed, n_components, method):
     """Return runs of a method, one for each flow."""
     (images, y), (test, y_test) = load(args.data, args.n_train, args.n_test)
-    X, X_test = as_rows(images), as_rows(test)
+    X, X_test = (pixels(part.numpy()) for part in (images, test))
     if method == "pixels":
         return [{"flow": "none"} | probe(X, y, X_test, y_test)]
     if method == "PCA":
         function = PCA(n_components, random_state=seed).fit(X).transform
     elif method == "untrained network":
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            network = network_of(images)(X.shape[1], n_components).eval()
-        function = lambda X: network(torch.as_tensor(X)).detach().numpy()  # noqa: E731
+        function = features_by(start_network(images, n_components, seed))
     elif method == "network with labels":
         function = train_with_labels(images, y, seed, n_components, args.epochs)
     else:

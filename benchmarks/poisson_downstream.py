@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 from _alexnet import alexnet_features
 from _data import load_features
+from _probes import few_labels, scaled
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.decomposition import PCA
 from sklearn.kernel_approximation import Nystroem
@@ -102,21 +103,13 @@ def load(features, data, seed, n_train, n_test, epochs):
     return *_uniform.split_components(X, y, n_train, n_test, seed), []
 
 
-def few_labels(y, n_labels, draw):
-    """Return the indices of `n_labels` random rows of each class."""
-    rng = np.random.default_rng(draw)
-    classes = [np.flatnonzero(y == label) for label in np.unique(y)]
-    return np.concatenate([rng.choice(rows, n_labels, False) for rows in classes])
-
-
 def run_method(transformer, X, y, X_test, y_test):
     """Return accuracies of training and test rows, with all labels and with few."""
     train, test = X, X_test
     if transformer is not None:
         train = transformer.fit_transform(X)
         test = transformer.transform(X_test)
-    size = np.sqrt(np.mean(np.square(train - train.mean(0), dtype=float)))
-    train, test = train / size, test / size
+    train, test = scaled(train, test)
     classifier = LogisticRegression(max_iter=MAX_ITER)
     search = GridSearchCV(classifier, {"C": C_GRID}, cv=3).fit(train, y)
     result = {"C": search.best_params_["C"]}

@@ -10,7 +10,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin
-from sklearn.utils import check_consistent_length, column_or_1d
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
@@ -24,7 +23,6 @@ from sklearn_featalign._torch import (
     feature_attributes,
     full_like,
     resolve_device,
-    to_labels,
     torch_dtype,
 )
 from sklearn_featalign._views import (
@@ -39,6 +37,7 @@ from sklearn_featalign._views import (
     view_name,
 )
 from sklearn_featalign.metrics import retrieval_accuracy
+from sklearn_featalign.metrics._checks import check_labels
 
 
 def check_training_rows(estimator, X, views):
@@ -318,8 +317,7 @@ class BaseAligner(
         """
         X = self._check_rows(X)
         if groups is not None:
-            groups = column_or_1d(to_labels(groups))
-            check_consistent_length(X, groups)
+            groups = check_labels(groups, X)
         present = self._view_masks(X, self.view_columns_)
         features = {
             name: self._align(name, block(X, self.view_columns_[name]), mask)

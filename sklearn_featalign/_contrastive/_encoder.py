@@ -11,6 +11,7 @@ from sklearn.base import _fit_context
 from sklearn.callback import CallbackSupportMixin
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
+from torch.nn.functional import normalize
 
 from sklearn_featalign._base import BaseAligner
 from sklearn_featalign._callbacks import FitTask
@@ -20,7 +21,6 @@ from sklearn_featalign._contrastive._network import (
     ContrastiveNetwork,
     build_module,
     check_outputs,
-    encoded,
     load_encoder,
     seeded,
 )
@@ -502,12 +502,9 @@ class ContrastiveEncoder(CallbackSupportMixin, BaseAligner):
         return partial(
             encoded_features,
             zscore=ZScore(**to_torch(state["zscore"], rows.device, torch.float64)),
-            encode=partial(
-                encoded,
-                encoder=encoder,
-                dtype=dtype,
-                is_normalized=state["is_normalized"],
-            ),
+            encoder=encoder,
+            dtype=dtype,
+            is_normalized=state["is_normalized"],
         )
 
     # Features that are not scaled to unit length have a scale of their own.
@@ -570,6 +567,7 @@ def held_out_score(network, views, loss, seed):
         network.train(is_training)
 
 
-def encoded_features(X, zscore, encode):
+def encoded_features(X, zscore, encoder, dtype, is_normalized):
     """Return the features of rows of a view."""
-    return encode(standardize(X.to(torch.float64), zscore))
+    F = encoder(standardize(X.to(torch.float64), zscore).to(dtype))
+    return normalize(F) if is_normalized else F

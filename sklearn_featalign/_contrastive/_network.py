@@ -4,7 +4,6 @@ from contextlib import contextmanager
 from functools import partial
 
 import torch
-from torch.nn.functional import normalize
 
 from sklearn_featalign._mlp import encode, encoder_weights
 
@@ -123,9 +122,3 @@ def load_encoder(state, factory, n_features, n_components, device):
         module = build_module(factory, n_features, n_components)
     module.load_state_dict(state)
     return module.to(device).eval().requires_grad_(False), torch.float32
-
-
-def encoded(Z, encoder, dtype, is_normalized):
-    """Return the features of z-scored rows."""
-    F = encoder(Z.to(dtype))
-    return normalize(F) if is_normalized else F

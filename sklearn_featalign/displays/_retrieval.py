@@ -5,9 +5,9 @@ from functools import partial
 import numpy as np
 from scipy.stats import hypergeom
 
-from sklearn_featalign._torch import to_labels
 from sklearn_featalign.displays._plotting import OKABE_ITO, check_matplotlib, make_axes
 from sklearn_featalign.metrics import retrieval_ranks
+from sklearn_featalign.metrics._checks import check_labels
 from sklearn_featalign.metrics._scorers import final_estimator
 
 _LINE_STYLES = ("-", "--", "-.", ":")
@@ -243,10 +243,9 @@ def _ranks_and_sizes(X, Y, *, groups=None, **kwargs):
     ranks = retrieval_ranks(X, Y, groups=groups, **kwargs)
     if groups is None:
         return ranks, np.ones(len(ranks), dtype=np.int64)
-    _, codes, counts = np.unique(
-        to_labels(groups), return_inverse=True, return_counts=True
-    )
-    return ranks, counts[codes.ravel()]
+    groups = check_labels(groups, ranks)
+    _, codes, counts = np.unique(groups, return_inverse=True, return_counts=True)
+    return ranks, counts[codes]
 
 
 def _chance(sizes, k):

@@ -2,7 +2,6 @@
 
 import numpy as np
 import torch
-from sklearn.utils import check_consistent_length, column_or_1d
 
 from sklearn_featalign._linalg import unit_rows
 from sklearn_featalign._similarity import (
@@ -10,8 +9,7 @@ from sklearn_featalign._similarity import (
     centred_overlap,
     log_mean_gaussian,
 )
-from sklearn_featalign._torch import to_labels
-from sklearn_featalign.metrics._checks import load, load_pairs
+from sklearn_featalign.metrics._checks import check_labels, load, load_pairs
 
 
 def linear_cka(X, Y):
@@ -83,8 +81,7 @@ def cluster_contrast(X, Y, labels, *, gamma=1.0):
     True
     """
     X, Y = load_pairs(X, Y, same_width=True)
-    labels = column_or_1d(to_labels(labels))
-    check_consistent_length(X, labels)
+    labels = check_labels(labels, X)
     if not gamma > 0:
         raise ValueError(f"gamma must be positive, got {gamma!r}.")
     names, numbers = np.unique(labels, return_inverse=True)

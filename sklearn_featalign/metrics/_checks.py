@@ -3,9 +3,14 @@
 from numbers import Integral
 
 import torch
-from sklearn.utils import check_consistent_length
+from sklearn.utils import check_consistent_length, column_or_1d
 
-from sklearn_featalign._torch import check_rows, resolve_device, to_device
+from sklearn_featalign._torch import (
+    check_rows,
+    resolve_device,
+    to_device,
+    to_labels,
+)
 
 
 def load(X, name, min_samples=1):
@@ -21,6 +26,13 @@ def load_pairs(X, Y, same_width=False):
     if same_width:
         check_width(X, Y)
     return X, Y.to(X.device)
+
+
+def check_labels(labels, X):
+    """Return labels or groups of the rows of X as an array of one dimension."""
+    labels = column_or_1d(to_labels(labels))
+    check_consistent_length(X, labels)
+    return labels
 
 
 def check_width(X, Y, name_x="X", name_y="Y"):

@@ -2,7 +2,7 @@
 
 import numpy as np
 import torch
-from sklearn.utils import check_consistent_length, column_or_1d
+from sklearn.utils import check_consistent_length
 
 from sklearn_featalign._similarity import (
     common_neighbors,
@@ -10,9 +10,9 @@ from sklearn_featalign._similarity import (
     neighbor_means,
     own_ranks,
 )
-from sklearn_featalign._torch import to_labels
 from sklearn_featalign.metrics._checks import (
     check_count,
+    check_labels,
     check_option,
     check_width,
     load,
@@ -273,9 +273,7 @@ def load_groups(groups, X):
     """Return the groups of rows of X as integers, by default one for each row."""
     if groups is None:
         return torch.arange(len(X), device=X.device)
-    groups = column_or_1d(to_labels(groups))
-    check_consistent_length(X, groups)
-    codes = np.unique(groups, return_inverse=True)[1]
+    codes = np.unique(check_labels(groups, X), return_inverse=True)[1]
     return torch.tensor(codes, device=X.device)
 
 

@@ -42,8 +42,12 @@ ESTIMATORS = {
         2, hidden_layer_sizes=[8], views=[2, 2], init="rcca", warm_start=True, **TRAINED
     ),
     "mlp kernels": HalfSharedMLPAligner(2, views=[2, 2], init="gcca", **TRAINED),
-    "contrastive": ContrastiveEncoder(3, views=[2, 2], **TRAINED),
-    "contrastive noise": ContrastiveEncoder(3, loss="infonce", **TRAINED),
+    "contrastive": ContrastiveEncoder(
+        3, hidden_layer_sizes=(8,), views=[2, 2], **TRAINED
+    ),
+    "contrastive noise": ContrastiveEncoder(
+        3, hidden_layer_sizes=(8,), loss="infonce", **TRAINED
+    ),
     "poisson": PoissonUniformizer(**SEED),
     "poisson denoiser": PoissonDenoiser(n_charges=20, **SEED),
     "poisson network": PoissonUniformizer(field=PoissonField(max_epochs=3), **SEED),
